@@ -1,0 +1,101 @@
+"""The command line: one thin verb per command. Each imports what it needs when it is called."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from selfie_localizer.errors import UserError
+
+Verb = Callable[[argparse.Namespace], None]
+
+
+def _annotate(args: argparse.Namespace) -> None:
+    from selfie_localizer.dataset.annotate import annotate
+    from selfie_localizer.params import load
+
+    annotate(load().annotate, workers=args.workers)
+
+
+def _validate(args: argparse.Namespace) -> None:
+    from selfie_localizer.dataset.validate import validate
+    from selfie_localizer.params import load
+
+    validate(load().validation)
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from selfie_localizer.dataset.prepare import prepare
+    from selfie_localizer.params import load
+
+    prepare(load().prepare, workers=args.workers)
+
+
+def _render(args: argparse.Namespace) -> None:
+    from selfie_localizer.synthetic.render import render
+
+    render(args.count, args.seed, args.out, workers=args.workers)
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from selfie_localizer.dataset.fetch import fetch
+
+    fetch(Path("data"), replace=args.replace, yes=args.yes)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="selfie-localizer",
+        description="Give it a folder of selfies, get a served model that says where the face is.",
+        epilog="The stages are usually run by `dvc repro`; each reads params.yaml in the current folder.",
+    )
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, verb: Verb, summary: str, workers: bool = False) -> argparse.ArgumentParser:
+        command = verbs.add_parser(name, help=summary, description=summary)
+        command.set_defaults(verb=verb)
+        if workers:
+            command.add_argument("--workers", type=_count, default=0, help="processes; 0 (the default) is all cores")
+        return command
+
+    add("annotate", _annotate, "stage: draw a box on every image in data/, or take data/annotations.csv", workers=True)
+    add("validate", _validate, "stage: check every row and put the bad ones in quarantine")
+    add("prepare", _prepare, "stage: decode, resize and split the images once", workers=True)
+    command = add("render", _render, "render synthetic selfies with exact boxes", workers=True)
+    command.add_argument("--count", type=_count, default=500, help="number of images (default: 500)")
+    command.add_argument("--seed", type=_count, default=0, help="image i of a seed is always the same (default: 0)")
+    command.add_argument("--out", type=Path, required=True, help="a new or empty folder: images/ and truth.csv")
+    command = add("fetch", _fetch, "download the UCF Selfie dataset (46,836 images) into data/")
+    command.add_argument("--replace", action="store_true", help="swap what data/ holds for the dataset")
+    command.add_argument("--yes", action="store_true", help="download without asking")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command and exits: 0 on success, 1 on a failure that the message explains, 2 on wrong usage."""
+    args = _parser().parse_args(argv)
+    try:
+        args.verb(args)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"selfie-localizer: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("selfie-localizer: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader, such as `head`, has gone; Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,360 @@
+"""`params.yaml` as frozen, typed objects: the only place that reads it.
+
+Each object is one section of the file and documents its keys. Unknown keys, wrong types and values out of range
+are refused with one line that names the key, what was given and what is allowed.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from selfie_localizer.errors import UsageError
+
+PARAMS = Path("params.yaml")
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Cascade = Literal["default", "alt", "alt2", "alt_tree", "profile"]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Annotate(Section):
+    """How boxes are drawn on images that came without any.
+
+    Attributes:
+        method: The annotator; `haar` is OpenCV's Haar cascades.
+        cascades: OpenCV's frontal or profile face cascades; the first that finds a face gives the box.
+        scale_factor: Step between the sizes that are searched; smaller is slower and finds more.
+        neighbours: Overlapping hits that a face needs; more is stricter.
+        smallest_face: Least side of a face, as a fraction of the image's shorter side.
+        verify: What a face needs besides: `eye` (an eye in its upper 60 %), `cascade` (another cascade that agrees)
+            or `none`.
+    """
+
+    method: Literal["haar"] = "haar"
+    cascades: tuple[Cascade, ...] = Field(default=("default",), min_length=1)
+    scale_factor: float = Field(default=1.1, gt=1, le=2)
+    neighbours: int = Field(default=5, ge=0, le=50)
+    smallest_face: float = Field(default=0.15, gt=0, le=1)
+    verify: Literal["none", "eye", "cascade"] = "eye"
+
+
+class Validate(Section):
+    """Which rows are quarantined.
+
+    Attributes:
+        max_rejected: The pipeline stops when more than this share of the rows is rejected.
+        smallest_face: Least square root of (box area / image area).
+        largest_face: Greatest square root of (box area / image area).
+        min_aspect: Least box width / height.
+        max_aspect: Greatest box width / height.
+        near_duplicate_bits: Images whose 64-bit perceptual hashes differ in at most this many bits are near duplicates.
+    """
+
+    max_rejected: Fraction = 0.2
+    smallest_face: Fraction = 0.05
+    largest_face: float = Field(default=1.0, gt=0, le=1)
+    min_aspect: float = Field(default=0.4, gt=0, le=1)
+    max_aspect: float = Field(default=1.6, ge=1, le=10)
+    near_duplicate_bits: int = Field(default=4, ge=0, le=16)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Validate":
+        if self.smallest_face >= self.largest_face:
+            raise ValueError("smallest_face must be below largest_face")
+        return self
+
+
+class Prepare(Section):
+    """How images become arrays.
+
+    Attributes:
+        image_size: Side of the stored square in pixels.
+        validation: Share of the images that early stopping and tuning judge on.
+        test: Share of the images that nothing but the final evaluation sees.
+    """
+
+    image_size: int = Field(default=128, ge=32, le=1024)
+    validation: float = Field(default=0.1, gt=0, lt=0.5)
+    test: float = Field(default=0.1, gt=0, lt=0.5)
+
+
+class Backbone(Section):
+    """One row of `backbones`; its key in the file is the name that every stage and run carries.
+
+    Attributes:
+        architecture: `resnet18`, `resnet50`, `vgg16`, or the name of another KerasHub backbone class such as
+            `DenseNetBackbone`. Empty where `weights` is a preset, which knows its own.
+        arguments: Constructor arguments of a class named by `architecture`; the three short names need none.
+        weights: `none` (random), `imagenet`, a KerasHub preset handle such as `hf://...`, or a local preset folder.
+    """
+
+    architecture: str = ""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: str = Field(default="none", min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Backbone":
+        if not self.architecture and self.weights in ("none", "imagenet"):
+            raise ValueError(f"weights: {self.weights} needs an architecture, such as resnet18")
+        return self
+
+
+class Network(Section):
+    """What stands on the backbone.
+
+    Attributes:
+        neck: `none`, or `conv`: the article's extra 3 x 3 convolution of stride 2.
+        neck_filters: Channels of that convolution.
+        vectorizer: `attention`, or the article's `gap` (global average pooling) or `flatten`.
+        head_width: Units of the hidden Dense layer, or the channels of the attention vectorizer's convolutions.
+    """
+
+    neck: Literal["none", "conv"] = "none"
+    neck_filters: int = Field(default=1024, ge=8, le=4096)
+    vectorizer: Literal["attention", "gap", "flatten"] = "attention"
+    head_width: int = Field(default=128, ge=8, le=4096)
+
+
+class Augment(Section):
+    """Random changes of a training image; 0 turns one off. The box follows to the pixel and is never lost.
+
+    Attributes:
+        zoom: Least and greatest side of the window that is cut out, relative to the image; above 1 zooms out.
+        aspect: Greatest factor by which the window is stretched, as log(width / height).
+        shift: Greatest shift of the window, relative to the image.
+        flip: Probability of a left-right flip.
+        brightness: Greatest change, relative to the full range.
+        contrast: Greatest relative change.
+        saturation: Greatest relative change.
+        hue: Greatest rotation, in turns.
+        grey: Probability of a grey image.
+    """
+
+    zoom: tuple[Annotated[float, Field(ge=0.2, le=3)], Annotated[float, Field(ge=0.2, le=3)]] = (0.6, 1.3)
+    aspect: float = Field(default=0.2, ge=0, le=1)
+    shift: Fraction = 0.2
+    flip: Fraction = 0.5
+    brightness: Fraction = 0.2
+    contrast: Fraction = 0.3
+    saturation: Fraction = 0.4
+    hue: float = Field(default=0.04, ge=0, le=0.5)
+    grey: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _check(self) -> "Augment":
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError("zoom must be [least, greatest]")
+        return self
+
+
+class Train(Section):
+    """How a localizer is fitted.
+
+    Attributes:
+        epochs: Passes over the training split, the frozen ones included.
+        max_minutes: Cap on the time of fitting, for each backbone; 0 is none.
+        batch_size: Images in a step; 0 chooses by the hardware.
+        loss: What is minimised; `l1_ciou` is the sum of the L1 distance and the CIoU loss.
+        optimizer: `adamw` or the article's `adam`.
+        learning_rate: Peak of the schedule.
+        schedule: `cosine` after a linear warm-up, or the article's `exponential` decay.
+        warmup_epochs: Length of the warm-up of `cosine`.
+        decay_steps: Steps after which `exponential` has multiplied the rate by `decay_rate`.
+        decay_rate: See `decay_steps`.
+        weight_decay: Of `adamw`.
+        ema: Momentum of the moving average of the weights that is judged and kept; 0 is none.
+        frozen_epochs: First epochs in which a pretrained backbone is not changed.
+        patience: Epochs without a better validation IoU after which fitting stops; 0 is never.
+        min_change: Least rise of the validation IoU that counts as better.
+        keep_every_epoch: Keeps a checkpoint of each epoch, as the article does; else only the best is kept.
+        precision: `auto` takes bfloat16 where the hardware has it, else float32.
+    """
+
+    epochs: int = Field(default=20, ge=1, le=10_000)
+    max_minutes: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=0, ge=0, le=4096)
+    loss: Literal["mse", "smooth_l1", "l1", "giou", "diou", "ciou", "l1_giou", "l1_ciou"] = "l1_ciou"
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    schedule: Literal["cosine", "exponential"] = "cosine"
+    warmup_epochs: float = Field(default=1.0, ge=0)
+    decay_steps: int = Field(default=3600, ge=1)
+    decay_rate: float = Field(default=0.8, gt=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0, le=1)
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    frozen_epochs: int = Field(default=0, ge=0)
+    patience: int = Field(default=0, ge=0)
+    min_change: float = Field(default=0.001, ge=0, le=1)
+    keep_every_epoch: bool = False
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+
+class Search(Section):
+    """What values a tuned parameter may take: either a range, or a list of choices.
+
+    Attributes:
+        low: Least value of the range.
+        high: Greatest value of the range.
+        log: Whether the range is searched on a logarithmic scale.
+        choices: The values, in place of a range.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[float | int | str | bool, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Search":
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError("give either low and high, or choices")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("low must be below high")
+        if self.log and (self.low is None or self.low <= 0):
+            raise ValueError("log needs low above 0")
+        return self
+
+
+class Tune(Section):
+    """How learning rate, head width and whatever else is listed are searched, for each backbone.
+
+    Attributes:
+        trials: Number of trials; 0 takes the values of `params.yaml` as they are.
+        epochs: Length of a trial that is not pruned.
+        fraction: Share of the training split that trials see.
+        space: What is searched: dotted names of keys in `train`, `network` or `augment`.
+    """
+
+    trials: int = Field(default=0, ge=0, le=10_000)
+    epochs: int = Field(default=4, ge=1)
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    space: dict[str, Search] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Tune":
+        tunable = [
+            f"{name}.{key}"
+            for name, section in (("train", Train), ("network", Network), ("augment", Augment))
+            for key in section.model_fields
+        ]
+        for name in self.space:
+            if name not in tunable:
+                raise ValueError(f"{name} cannot be tuned; choose from {', '.join(tunable)}")
+        return self
+
+
+class Params(Section):
+    """The whole of `params.yaml`.
+
+    Attributes:
+        seed: Of everything random.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    annotate: Annotate = Annotate()
+    validation: Validate = Field(default=Validate(), alias="validate")
+    prepare: Prepare = Prepare()
+    backbones: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Backbone] = Field(default_factory=dict)
+    network: Network = Network()
+    augment: Augment = Augment()
+    train: Train = Train()
+    tune: Tune = Tune()
+
+
+def load(path: str | os.PathLike[str] = PARAMS) -> Params:
+    """Reads and checks a `params.yaml`.
+
+    Raises:
+        UsageError: The file is missing, is not YAML, or holds what is not allowed; one line says which key.
+    """
+    return _load(Path(path).resolve(), str(path))
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, shown: str) -> Params:
+    try:
+        # Version 1.2, as DVC reads it: there 1e-3 is a number.
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no {shown} here: run this in the project's folder, the one with dvc.yaml") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(
+            f"{shown}{where}: not valid YAML ({getattr(error, 'problem', None) or 'unreadable'})"
+        ) from None
+    return parse(content, shown)
+
+
+def parse(content: Any, shown: str = "params.yaml") -> Params:
+    """Checks the content of a `params.yaml`; `shown` names it in errors.
+
+    Raises:
+        UsageError: The content is not allowed; one line says which key, what was given and what is allowed.
+    """
+    try:
+        return Params.model_validate(_tuples(content if content is not None else {}))
+    except ValidationError as error:
+        raise UsageError(f"{shown}: {_explain(error)}") from None
+
+
+def _tuples(content: Any) -> Any:
+    """Turns lists into tuples, which frozen objects need and strict checking does not do."""
+    if isinstance(content, dict):
+        return {key: _tuples(value) for key, value in content.items()}
+    return tuple(_tuples(item) for item in content) if isinstance(content, list) else content
+
+
+def _explain(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "the file"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(_keys(problem["loc"][:-1]))
+        return f"unknown key {key}; allowed here: {known}{more}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key} is {_shown(problem['input'])}: {message[0].lower() + message[1:]}{more}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys(path: tuple[int | str, ...]) -> list[str]:
+    section: Any = Params
+    for part in path:
+        if get_origin(section) is dict:
+            section = get_args(section)[1]
+            continue
+        fields = getattr(section, "model_fields", {})
+        found = [field for name, field in fields.items() if part in (name, field.alias)]
+        section = found[0].annotation if found else None
+    return sorted(field.alias or name for name, field in getattr(section, "model_fields", {}).items())
+
+
+def replace(whole: Params, values: Mapping[str, Any]) -> Params:
+    """Returns `whole` with single values replaced, e.g. `{"train.learning_rate": 1e-4}`.
+
+    Raises:
+        UsageError: A dotted name is unknown or a value is not allowed.
+    """
+    content = whole.model_dump(by_alias=True)
+    for name, value in values.items():
+        *path, key = name.split(".")
+        section = content
+        for part in path:
+            section = section.setdefault(part, {})
+        section[key] = value
+    return parse(content, "tuned values")
