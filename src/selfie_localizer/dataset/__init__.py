@@ -1,0 +1,1 @@
+"""Selfies in, arrays out."""

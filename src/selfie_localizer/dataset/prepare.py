@@ -1,0 +1,171 @@
+"""The prepare stage: decodes, resizes and splits the images once."""
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from selfie_localizer import files, images, parallel, params
+from selfie_localizer.dataset.store import BOX, SPLITS, STORE, TRUTH, write_store
+from selfie_localizer.errors import UserError
+from selfie_localizer.progress import Progress, say
+
+CHUNK = 64
+STRICTNESS = {name: level for level, name in enumerate(SPLITS)}
+
+
+def split_of(sha256: str, validation: float, test: float) -> str:
+    """Returns the split of an image; it depends on the image's own content alone, so new images move no old one.
+
+    Args:
+        sha256: Hex digest of the image file's bytes.
+        validation: Share of the validation split.
+        test: Share of the test split.
+    """
+    position = int(sha256[:16], 16) / 2**64
+    if position < test:
+        return "test"
+    return "validation" if position < test + validation else "train"
+
+
+def prepare(settings: params.Prepare, workers: int = 0, root: Path = Path(".")) -> None:
+    """Reads `build/clean.csv` and writes `build/store/` and `reports/prepare.json`.
+
+    The test split also keeps images with truth but no label: what the annotator missed is part of the test. A train
+    or validation image with a near duplicate in a stricter split is left out. Images of `data/trusted.csv` never
+    enter the test split.
+
+    Args:
+        settings: The section `prepare` of the parameters.
+        workers: Number of processes; 0 means all cores.
+        root: The project's folder.
+
+    Raises:
+        UserError: An input is missing, there is nothing to prepare, an image has changed, or the disk is too small.
+    """
+    table, report = _rows(settings, root)
+    _check_disk(root / STORE, len(table) * settings.image_size**2 * 3)
+
+    def fill(path: Path) -> None:
+        chunks = [
+            (
+                start,
+                table["image"].iloc[start : start + CHUNK].tolist(),
+                table["sha256"].iloc[start : start + CHUNK].tolist(),
+            )
+            for start in range(0, len(table), CHUNK)
+        ]
+        work = functools.partial(_fill_chunk, path, root / "data/images")
+        with Progress("prepare", len(table)) as progress:
+            for count in parallel.map_in_order(work, chunks, workers):
+                progress.update(count)
+
+    write_store(root / STORE, table, settings.image_size, fill, made_by=files.code_digest(images))
+    files.write_json(root / "reports/prepare.json", report)
+    split = ", ".join(f"{report['splits'][name]['images']:,} {name}" for name in SPLITS)
+    say(f"prepare: {split}; {report['near_duplicates_left_out']:,} near duplicates left out; see reports/prepare.json")
+
+
+def _rows(settings: params.Prepare, root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    clean = _read(root / "build/clean.csv", "validate")
+    listing = _read(root / "build/images.csv", "annotate")
+    pairs = _read(root / "build/near_duplicates.csv", "validate")
+    truth = _optional(root / "data/truth.csv")
+    trusted = _optional(root / "data/trusted.csv")["image"]
+
+    truth_boxes = truth[["image", *BOX]].drop_duplicates("image").rename(columns=dict(zip(BOX, TRUTH, strict=True)))
+    readable = listing[listing["error"].isna()]
+    missed = readable[readable["image"].isin(truth["image"]) & ~readable["image"].isin(clean["image"])]
+    missed = missed[~missed["sha256"].isin(clean["sha256"])].drop_duplicates("sha256")
+    columns = ["image", *BOX, "width", "height", "source", "sha256"]
+    table = pd.concat([clean[columns], missed[["image", "width", "height", "sha256"]]], ignore_index=True)
+    table = table.merge(truth_boxes, on="image", how="left").sort_values("image", ignore_index=True)
+
+    table["split"] = [split_of(value, settings.validation, settings.test) for value in table["sha256"]]
+    table.loc[table["image"].isin(trusted) & (table["split"] == "test"), "split"] = "train"
+    table = table[table["x1"].notna() | (table["split"] == "test")].reset_index(drop=True)
+
+    keep = _without_leaks(table, pairs)
+    report: dict[str, Any] = {
+        "near_duplicates_left_out": int((~keep).sum()),
+        "left_out": {name: int(((table["split"] == name) & ~keep).sum()) for name in SPLITS},
+        "splits": {},
+    }
+    table = table[keep].reset_index(drop=True)
+    if table["x1"].notna().sum() == 0:
+        raise UserError(
+            "build/clean.csv: no image with a box to prepare; "
+            "see reports/annotate.json and reports/validation/index.html"
+        )
+    report["splits"] = {
+        name: {
+            "images": int(chosen.sum()),
+            "labelled": int((chosen & table["x1"].notna()).sum()),
+            "with_truth": int((chosen & table["truth_x1"].notna()).sum()),
+        }
+        for name in SPLITS
+        for chosen in [table["split"] == name]
+    }
+    return table[["image", "split", "sha256", "width", "height", "source", *BOX, *TRUTH]], report
+
+
+def _without_leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Tells which rows stay: those without a near duplicate, also through others, in a stricter split."""
+    position = pd.Series(np.arange(len(table)), index=table["image"])
+    known = pairs[pairs["image"].isin(position.index) & pairs["other"].isin(position.index)]
+    first, second = position[known["image"]].to_numpy(), position[known["other"]].to_numpy()
+    graph = coo_array((np.ones(len(known)), (first, second)), shape=(len(table), len(table)))
+    group = connected_components(graph, directed=False)[1]
+    strictness = table["split"].map(STRICTNESS)
+    return (strictness == strictness.groupby(group).transform("max")).to_numpy()
+
+
+def _fill_chunk(path: Path, folder: Path, chunk: tuple[int, list[str], list[str]]) -> int:
+    start, names, digests = chunk
+    # Each process writes its own rows of the file: no pixels travel between processes.
+    store = np.load(path, mmap_mode="r+")
+    for row, (name, expected) in enumerate(zip(names, digests, strict=True), start=start):
+        try:
+            data = images.read_bytes(folder / name)
+            if files.sha256(data) != expected:
+                raise UserError(f"data/images/{name}: changed since it was annotated; run `dvc repro` again")
+            store[row] = images.resize(images.decode(data), store.shape[1])
+        except images.ImageError as error:
+            raise UserError(f"data/images/{name}: {error}; run `dvc repro` again, which leaves it out") from None
+    return len(names)
+
+
+def _check_disk(path: Path, needed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise UserError(
+            f"{path}: needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            "free some space or lower prepare.image_size"
+        )
+
+
+def _read(path: Path, stage: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(
+            path, keep_default_na=False, na_values=[""], dtype={"image": str, "other": str, "error": str}
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run `dvc repro {stage}` first") from None
+
+
+def _optional(path: Path) -> pd.DataFrame:
+    """Reads boxes that may be there; without the file, no rows."""
+    if not path.exists():
+        return pd.DataFrame({"image": pd.Series(dtype=str)} | {name: pd.Series(dtype=float) for name in BOX})
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"image": str})
+    missing = [name for name in ["image", *BOX] if name not in table]
+    if missing:
+        raise UserError(f"{path}: column {missing[0]} is missing; it needs image,x1,y1,x2,y2")
+    return table

@@ -1,0 +1,195 @@
+"""Selfies become arrays once; the split of an image never depends on other images."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfie_localizer import files, images, params
+from selfie_localizer.dataset.prepare import prepare, split_of
+from selfie_localizer.dataset.store import BOX, open_store
+from selfie_localizer.errors import UserError
+
+SETTINGS = params.Prepare(image_size=32, validation=0.1, test=0.1)
+
+
+def make_project(root: Path, count: int = 40, first: int = 0) -> pd.DataFrame:
+    """Writes `count` images with boxes as the stages before `prepare` would; returns the listing."""
+    (root / "data/images/deep").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in range(first, first + count):
+        rng = np.random.default_rng(index)
+        height, width = int(rng.integers(40, 90)), int(rng.integers(40, 90))
+        name = f"deep/{index:03d}.png"
+        pixels = rng.integers(0, 255, (height, width, 3), np.uint8)
+        cv2.imwrite(str(root / "data/images" / name), pixels)
+        sha256 = files.sha256((root / "data/images" / name).read_bytes())
+        rows.append({"image": name, "width": width, "height": height, "sha256": sha256})
+    listing = pd.DataFrame(rows)
+    write_inputs(root, listing, listing)
+    return listing
+
+
+def write_inputs(root: Path, listing: pd.DataFrame, labelled: pd.DataFrame, pairs: list[tuple[str, str]] = ()) -> None:
+    (root / "build").mkdir(exist_ok=True)
+    listing.assign(bytes=1, phash="0" * 16, error="").to_csv(root / "build/images.csv", index=False)
+    clean = labelled.assign(x1=2, y1=4, x2=labelled["width"] - 3, y2=labelled["height"] - 5, source="haar")
+    clean.to_csv(root / "build/clean.csv", index=False)
+    pd.DataFrame([(*pair, 1) for pair in pairs], columns=["image", "other", "bits"]).to_csv(
+        root / "build/near_duplicates.csv", index=False
+    )
+
+
+def names(store, split: str) -> list[str]:
+    return store.table["image"][store.indices(split, labelled=False)].tolist()
+
+
+def test_the_store_holds_each_image_as_decoded_and_resized_with_its_box(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    store = open_store(tmp_path / "build/store")
+    assert store.images.shape == (40, 32, 32, 3)
+    for position, row in store.table.iterrows():
+        expected = images.resize(images.read(tmp_path / "data/images" / row["image"]), 32)
+        np.testing.assert_array_equal(store.images[position], expected)
+        box = [2 / row["width"], 4 / row["height"], 1 - 3 / row["width"], 1 - 5 / row["height"]]
+        np.testing.assert_allclose(store.boxes[position], box, rtol=1e-6)
+
+
+def test_the_bytes_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+    found = []
+    make_project(tmp_path, count=150)
+    for workers in (1, 2):
+        prepare(SETTINGS, workers=workers, root=tmp_path)
+        found.append({path.name: path.read_bytes() for path in (tmp_path / "build/store").iterdir()})
+    assert found[0] == found[1]
+
+
+def test_every_image_is_in_one_split_and_the_shares_are_about_as_asked() -> None:
+    digests = [files.digest(index) for index in range(5000)]
+    splits = [split_of(value, 0.1, 0.2) for value in digests]
+    assert splits.count("validation") == pytest.approx(500, abs=100)
+    assert splits.count("test") == pytest.approx(1000, abs=130)
+
+
+@given(st.binary(min_size=32, max_size=32), st.floats(0.01, 0.4), st.floats(0.01, 0.4))
+def test_a_larger_test_share_never_moves_an_image_out_of_the_test_split(raw: bytes, test: float, more: float) -> None:
+    if split_of(raw.hex(), 0.05, test) == "test":
+        assert split_of(raw.hex(), 0.05, test + more) == "test"
+
+
+def test_adding_images_moves_no_image_to_another_split(tmp_path: Path) -> None:
+    before = make_project(tmp_path, count=40)
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    old = open_store(tmp_path / "build/store").table.set_index("image")["split"]
+    after = make_project(tmp_path, count=60, first=40)
+    both = pd.concat([after, before])
+    write_inputs(tmp_path, both, both)
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    new = open_store(tmp_path / "build/store").table.set_index("image")["split"]
+    assert len(new) == 100
+    pd.testing.assert_series_equal(new[old.index], old)
+
+
+def test_a_near_duplicate_in_a_stricter_split_leaves_the_other_out_and_is_counted(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=100)
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    store = open_store(tmp_path / "build/store")
+    train, validation, test = (names(store, split) for split in ("train", "validation", "test"))
+    # The third train image touches the test split only through the validation split.
+    pairs = [(train[0], test[0]), (validation[0], train[1]), (validation[1], test[1]), (train[2], validation[1])]
+    write_inputs(tmp_path, listing, listing, [*pairs, (train[3], train[4])])
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    store = open_store(tmp_path / "build/store")
+    assert names(store, "test") == test
+    assert names(store, "validation") == [name for name in validation if name != validation[1]]
+    assert names(store, "train") == train[3:]
+    report = json.loads((tmp_path / "reports/prepare.json").read_text())
+    assert report["near_duplicates_left_out"] == 4
+    assert report["left_out"] == {"train": 3, "validation": 1, "test": 0}
+
+
+def test_the_test_split_keeps_what_the_annotator_missed_where_truth_exists(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=100)
+    truth = listing[["image"]].assign(x1=1, y1=1, x2=20, y2=30)
+    truth.to_csv(tmp_path / "data/truth.csv", index=False)
+    write_inputs(tmp_path, listing, listing.iloc[:50])
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    store = open_store(tmp_path / "build/store")
+    unlabelled = store.table[store.table["x1"].isna()]
+    assert len(unlabelled) > 0
+    assert set(unlabelled["split"]) == {"test"}
+    expected = [
+        name
+        for name, value in zip(listing["image"][50:], listing["sha256"][50:], strict=True)
+        if split_of(value, 0.1, 0.1) == "test"
+    ]
+    assert unlabelled["image"].tolist() == expected
+    assert np.isfinite(store.truth).all()
+    assert len(store.indices("test", labelled=False)) == len(store.indices("test")) + len(unlabelled)
+
+
+def test_images_with_trusted_boxes_never_enter_the_test_split(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=60)
+    listing[["image"]].assign(x1=1, y1=1, x2=20, y2=30).to_csv(tmp_path / "data/trusted.csv", index=False)
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    assert names(open_store(tmp_path / "build/store"), "test") == []
+
+
+def test_an_image_that_changed_since_annotate_stops_and_leaves_no_store(tmp_path: Path) -> None:
+    listing = make_project(tmp_path)
+    cv2.imwrite(str(tmp_path / "data/images" / listing["image"][3]), np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(UserError, match=r"deep/003\.png: changed since it was annotated"):
+        prepare(SETTINGS, workers=2, root=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "build").iterdir()) == [
+        "clean.csv",
+        "images.csv",
+        "near_duplicates.csv",
+    ]
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_project(tmp_path)
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("selfie_localizer.dataset.prepare.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match="free some space or lower"):
+        prepare(SETTINGS, root=tmp_path)
+
+
+def test_no_box_at_all_is_one_clear_line(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=3)
+    write_inputs(tmp_path, listing, listing.iloc[:0])
+    with pytest.raises(UserError, match="no image with a box to prepare"):
+        prepare(SETTINGS, root=tmp_path)
+
+
+def test_a_missing_input_names_the_stage_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="dvc repro validate"):
+        prepare(SETTINGS, root=tmp_path)
+
+
+def test_a_missing_store_names_the_stage_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="dvc repro prepare"):
+        open_store(tmp_path / "build/store")
+
+
+def test_the_digest_names_the_content(tmp_path: Path) -> None:
+    listing = make_project(tmp_path)
+    digests = []
+    for labelled in (listing, listing, listing.iloc[1:]):
+        write_inputs(tmp_path, listing, labelled)
+        prepare(SETTINGS, workers=1, root=tmp_path)
+        digests.append(open_store(tmp_path / "build/store").digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_box_columns_keep_their_pixels(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=5)
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    table = open_store(tmp_path / "build/store").table
+    assert table[BOX[2]].tolist() == (listing["width"] - 3).tolist()
