@@ -1,6 +1,7 @@
 """The command line: one thin verb per command. Each imports what it needs when it is called."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,33 @@ def _prepare(args: argparse.Namespace) -> None:
     from selfie_localizer.params import load
 
     prepare(load().prepare, workers=args.workers)
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from selfie_localizer.params import load
+    from selfie_localizer.training.tune import tune
+
+    tune(load(), args.backbone)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from selfie_localizer.params import load
+    from selfie_localizer.training.train import train
+
+    train(load(), args.backbone)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from selfie_localizer.evaluation.evaluate import evaluate
+    from selfie_localizer.params import load
+
+    evaluate(load(), workers=args.workers)
+
+
+def _summary(args: argparse.Namespace) -> None:
+    from selfie_localizer.summary import collect, table
+
+    print(json.dumps(collect(), indent=2) if args.json else table())
 
 
 def _render(args: argparse.Namespace) -> None:
@@ -69,6 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     add("annotate", _annotate, "stage: draw a box on every image in data/, or take data/annotations.csv", workers=True)
     add("validate", _validate, "stage: check every row and put the bad ones in quarantine")
     add("prepare", _prepare, "stage: decode, resize and split the images once", workers=True)
+    command = add("tune", _tune, "stage: search learning rate, head width and what else tune.space lists")
+    command.add_argument("backbone", help="a key of `backbones` in params.yaml")
+    command = add("train", _train, "stage: fit the localizer of one backbone; goes on where it was interrupted")
+    command.add_argument("backbone", help="a key of `backbones` in params.yaml")
+    add("evaluate", _evaluate, "stage: score every backbone on the same untouched test split", workers=True)
+    command = add("summary", _summary, "show what the pipeline made and what to type next")
+    command.add_argument("--json", action="store_true", help="print the figures as JSON")
     command = add("render", _render, "render synthetic selfies with exact boxes", workers=True)
     command.add_argument("--count", type=_count, default=500, help="number of images (default: 500)")
     command.add_argument("--seed", type=_count, default=0, help="image i of a seed is always the same (default: 0)")

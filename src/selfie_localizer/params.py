@@ -210,8 +210,8 @@ class Search(Section):
         choices: The values, in place of a range.
     """
 
-    low: float | None = None
-    high: float | None = None
+    low: int | float | None = None
+    high: int | float | None = None
     log: bool = False
     choices: tuple[float | int | str | bool, ...] | None = Field(default=None, min_length=1)
 
