@@ -43,3 +43,19 @@ def test_json_refuses_nan_and_leaves_nothing(tmp_path: Path) -> None:
 def test_digests_differ_where_parts_are_cut_differently() -> None:
     assert files.digest(b"ab", b"c") != files.digest(b"a", b"bc")
     assert files.digest({"a": 1, "b": 2}) == files.digest({"b": 2, "a": 1})
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path, run_python) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from selfie_localizer import files
+with files.atomic_write(Path(sys.argv[1]) / "report.txt") as temporary:
+    temporary.write_text("half")
+    os._exit(9)
+"""
+    assert run_python(script, str(tmp_path)).returncode == 9
+    assert not (tmp_path / "report.txt").exists()
+    with files.atomic_write(tmp_path / "report.txt") as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.txt"]

@@ -1,5 +1,6 @@
 """Writing files so that each is whole or absent, and naming content by its digest."""
 
+import glob
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 
 @contextmanager
@@ -24,8 +27,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
     # The suffix stays last: pandas, NumPy and OpenCV choose a format by it.
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}-", dir=target.parent))
     temporary = holder / target.name
     try:
         yield temporary
@@ -34,6 +38,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Removes what killed processes left of their writing of `target`."""
+    for holder in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
+        owner = holder.name.removeprefix(f".{target.name}.").split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(holder, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

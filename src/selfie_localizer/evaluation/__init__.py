@@ -1,0 +1,1 @@
+"""Scores and pictures of trained localizers on the test split."""

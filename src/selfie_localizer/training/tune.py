@@ -1,0 +1,244 @@
+"""The tune stage: Optuna searches the values that `tune.space` lists, for one backbone, with short pruned runs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from selfie_localizer import files, params, tracking
+from selfie_localizer.dataset.store import STORE, Store, open_store
+from selfie_localizer.errors import UserError
+from selfie_localizer.progress import say
+from selfie_localizer.runlog import Run
+from selfie_localizer.state import locked_state
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def tune(settings: params.Params, backbone: str, root: Path = Path(".")) -> None:
+    """Searches for one backbone and writes `build/tuning/<backbone>.json`.
+
+    The first trial takes the values of `params.yaml`, so that what is chosen is never worse than they are on the
+    validation split. A killed search goes on: finished trials count and are not repeated, the unfinished one begins
+    anew, and each suggestion depends only on the seed and on the finished trials.
+
+    Args:
+        settings: All parameters.
+        backbone: Key of the backbone.
+        root: The project's folder.
+
+    Raises:
+        UserError: The backbone or the store is missing, or no trial came to an end.
+    """
+    if backbone not in settings.backbones:
+        raise UserError(f"no backbone {backbone} in params.yaml; there are {', '.join(settings.backbones)}")
+    result: dict[str, Any] = {"trials": 0, "values": {}}
+    if settings.tune.trials and settings.tune.space:
+        result = _search(settings, backbone, root)
+    else:
+        say(f"tune {backbone}: no trials asked for; the values of params.yaml are taken")
+    files.write_json(root / "build/tuning" / f"{backbone}.json", result)
+
+
+def tuned(settings: params.Params, backbone: str, root: Path = Path(".")) -> params.Params:
+    """Returns the parameters with the values that the tune stage chose for a backbone, and says which.
+
+    Raises:
+        UserError: The tune stage has not run.
+    """
+    path = root / "build/tuning" / f"{backbone}.json"
+    try:
+        values = json.loads(path.read_text())["values"]
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run `dvc repro tune@{backbone}` first") from None
+    if values:
+        say(f"train {backbone}: tuned values replace those of params.yaml: {_shown(values)}")
+    return params.replace(settings, values)
+
+
+def _search(settings: params.Params, backbone: str, root: Path) -> dict[str, Any]:
+    store = open_store(root / STORE)
+    with locked_state(f"tune-{backbone}", _fingerprint(settings, backbone, store), root / ".state") as state:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = JournalStorage(JournalFileBackend(str(state / "study.journal")))
+        study = optuna.create_study(
+            study_name=backbone, storage=storage, load_if_exists=True, direction="maximize", pruner=_pruner(settings)
+        )
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
+            # A killed process left it; only one process may be here.
+            study.tell(trial.number, state=TrialState.FAIL)
+        with tracking.open_run("tune", backbone, root, state) as run:
+            _describe(run, settings, store, root)
+            while len(_finished(study)) < settings.tune.trials:
+                _try_one(study, settings, backbone, store, root, state, run)
+            result = _result(study)
+            _log_result(run, study, result, state)
+    say(
+        f"tune {backbone}: best validation IoU {result['val_iou']:.3f} of {result['trials']} trials "
+        f"({result['pruned']} pruned), first trial (params.yaml) {result['first_val_iou']:.3f}"
+    )
+    return result
+
+
+def _try_one(
+    study: optuna.Study,
+    settings: params.Params,
+    backbone: str,
+    store: Store,
+    root: Path,
+    state: Path,
+    parent: Run,
+) -> None:
+    from selfie_localizer.training.fit import fit_backbone
+
+    number = len(_finished(study))
+    # A sampler of its own for each trial: then a resumed search suggests what an uninterrupted one would.
+    study.sampler = optuna.samplers.TPESampler(seed=settings.seed * 100_003 + number, n_startup_trials=4)
+    if number == 0:
+        study.enqueue_trial(_current(settings))
+    trial = study.ask()
+    values = {name: _suggest(trial, name, search) for name, search in settings.tune.space.items()}
+    short = {"train.epochs": settings.tune.epochs, "train.max_minutes": 0.0, "train.patience": 0}
+    chosen = params.replace(settings, {**short, "train.keep_every_epoch": False, **values})
+    say(f"tune {backbone}: trial {number + 1} of {settings.tune.trials}: " + _shown(values))
+
+    train = store.indices("train")
+    order = np.random.default_rng(settings.seed).permutation(len(train))
+    train = np.sort(train[order[: max(1, round(settings.tune.fraction * len(train)))]])
+    best = 0.0
+    with tracking.open_run("trial", backbone, root, state, parent.id, number) as run:
+        run.params(values)
+
+        def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+            nonlocal best
+            best = max(best, metrics["val_iou"])
+            run.metrics(metrics, step=epoch)
+            trial.report(metrics["val_iou"], epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            fit_backbone(chosen, backbone, store, train, store.indices("validation"), on_epoch=on_epoch)
+        except optuna.TrialPruned:
+            run.tags({"outcome": "pruned"})
+            study.tell(trial, state=TrialState.PRUNED)
+        except UserError as error:
+            # A value that makes the loss NaN is a bad value, not the end of the search.
+            say(f"tune {backbone}: trial {number + 1} failed: {error}")
+            run.tags({"outcome": "failed"})
+            study.tell(trial, 0.0)
+        else:
+            run.tags({"outcome": "complete"})
+            study.tell(trial, best)
+        run.metrics({"best_val_iou": best})
+
+
+def _fingerprint(settings: params.Params, backbone: str, store: Store) -> str:
+    from selfie_localizer.training.fit import code
+
+    content = settings.model_dump(by_alias=True, exclude={"annotate", "validation", "prepare", "backbones"})
+    # More trials go on with the study that is there.
+    content["tune"].pop("trials")
+    return files.digest(content, settings.backbones[backbone].model_dump(), store.digest, code())
+
+
+def _pruner(settings: params.Params) -> optuna.pruners.BasePruner:
+    # It judges by the finished trials alone. Hyperband's brackets hang on the trial's number, which a kill changes.
+    return optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1)
+
+
+def _finished(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def _current(settings: params.Params) -> dict[str, Any]:
+    content = settings.model_dump(by_alias=True)
+    found = {}
+    for name, search in settings.tune.space.items():
+        section, key = name.split(".")
+        value = content[section][key]
+        if search.choices is not None:
+            allowed = value in search.choices
+        else:
+            assert search.low is not None
+            assert search.high is not None
+            allowed = search.low <= value <= search.high
+        if allowed:
+            found[name] = value
+    return found
+
+
+def _suggest(trial: optuna.Trial, name: str, search: params.Search) -> Any:
+    if search.choices is not None:
+        return trial.suggest_categorical(name, search.choices)
+    assert search.low is not None
+    assert search.high is not None
+    if isinstance(search.low, int) and isinstance(search.high, int):
+        return trial.suggest_int(name, search.low, search.high, log=search.log)
+    return trial.suggest_float(name, search.low, search.high, log=search.log)
+
+
+def _result(study: optuna.Study) -> dict[str, Any]:
+    trials = _finished(study)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best = study.best_trial
+    return {
+        "values": best.params,
+        "val_iou": best.value,
+        "first_val_iou": complete[0].value,
+        "trials": len(trials),
+        "pruned": len(trials) - len(complete),
+    }
+
+
+def _describe(run: Run, settings: params.Params, store: Store, root: Path) -> None:
+    run.params(tracking.flat({"tune": settings.tune.model_dump(), "seed": settings.seed}))
+    run.dataset("selfies", tracking.data_version(root), "data", "tuning")
+
+
+def _log_result(run: Run, study: optuna.Study, result: Mapping[str, Any], state: Path) -> None:
+    run.metrics({"best_val_iou": result["val_iou"], "first_val_iou": result["first_val_iou"]})
+    run.tags({f"best.{name}": _short(value) for name, value in result["values"].items()})
+    for path in draw(study, state):
+        run.artifact(path)
+
+
+def draw(study: optuna.Study, folder: Path) -> list[Path]:
+    """Draws the search's history, the importance of each value and its slices; returns the PNG files.
+
+    Pictures that need more finished trials than there are, are left out.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from optuna.visualization import matplotlib as pictures
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    drawn: dict[str, Any] = {"history.png": pictures.plot_optimization_history, "slices.png": pictures.plot_slice}
+    # Importance is the share of the spread that a value explains: without a spread there is none.
+    if len(complete) > 1 and len({trial.value for trial in complete}) > 1:
+        drawn["importances.png"] = pictures.plot_param_importances
+    paths = []
+    for name, plot in drawn.items():
+        plot(study)
+        plt.gcf().set_size_inches(9, 5)
+        plt.tight_layout()
+        plt.savefig(folder / name, dpi=100)
+        plt.close("all")
+        paths.append(folder / name)
+    return paths
+
+
+def _shown(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_short(value)}" for name, value in values.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
