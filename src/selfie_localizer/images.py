@@ -5,6 +5,7 @@ Pillow reads the header, since OpenCV cannot tell an image's size without decodi
 
 import io
 import os
+import stat
 import struct
 import warnings
 from dataclasses import dataclass
@@ -123,12 +124,15 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
     """Reads a file, refusing one that is too large before reading it.
 
     Raises:
-        ImageError: The file cannot be read or is larger than `max_bytes`.
+        ImageError: The file cannot be read, is no regular file, or is larger than `max_bytes`.
     """
     try:
-        size = Path(path).stat().st_size
-        if size > max_bytes:
-            raise ImageError(f"{size:,} bytes, more than the limit of {max_bytes:,}")
+        found = Path(path).stat()
+        # A pipe would be waited for without end.
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError("not a regular file")
+        if found.st_size > max_bytes:
+            raise ImageError(f"{found.st_size:,} bytes, more than the limit of {max_bytes:,}")
         return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror})") from None

@@ -42,11 +42,11 @@ class Annotate(Section):
     """
 
     method: Literal["haar"] = "haar"
-    cascades: tuple[Cascade, ...] = Field(default=("default",), min_length=1)
+    cascades: tuple[Cascade, ...] = Field(default=("alt2",), min_length=1)
     scale_factor: float = Field(default=1.1, gt=1, le=2)
-    neighbours: int = Field(default=5, ge=0, le=50)
+    neighbours: int = Field(default=3, ge=0, le=50)
     smallest_face: float = Field(default=0.15, gt=0, le=1)
-    verify: Literal["none", "eye", "cascade"] = "eye"
+    verify: Literal["none", "eye", "cascade"] = "cascade"
 
 
 class Validate(Section):

@@ -1,0 +1,69 @@
+"""Labels against truth: how good the boxes are that training will see. Truth rejects nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from selfie_localizer import boxes
+from selfie_localizer.dataset.store import BOX, TRUTH
+from selfie_localizer.errors import UserError
+
+CUTS = (0.4, 0.5, 0.75)
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """Reads trusted boxes.
+
+    Returns:
+        Columns `image`, `truth_x1`, `truth_y1`, `truth_x2` and `truth_y2` (float64, pixels), one row for each image;
+        no rows without the file. Rows that hold no box are left out.
+
+    Raises:
+        UserError: The file is no table or lacks a column.
+    """
+    if not path.exists():
+        return pd.DataFrame({"image": pd.Series(dtype=str)} | {name: pd.Series(dtype=float) for name in TRUTH})
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as CSV ({reason}); it needs image,x1,y1,x2,y2") from None
+    missing = [name for name in ["image", *BOX] if name not in table]
+    if missing:
+        raise UserError(f"{path}: column {missing[0]} is missing; it needs image,x1,y1,x2,y2")
+    numbers = table[BOX].apply(pd.to_numeric, errors="coerce").astype("float64")
+    truth = pd.concat([table["image"], numbers.set_axis(TRUTH, axis=1)], axis=1)
+    return truth[boxes.is_box(numbers)].drop_duplicates("image").reset_index(drop=True)
+
+
+def compare(accepted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Returns the accepted rows that have truth, with the columns of `truth` and `iou`, in the order of `accepted`."""
+    both = accepted.merge(truth, on="image", how="inner")
+    return both.assign(iou=boxes.iou(both[BOX], both[TRUTH]))
+
+
+def summarise(both: pd.DataFrame, truth: pd.DataFrame, readable: pd.Series) -> dict[str, Any]:
+    """Sums up the labels against truth.
+
+    Args:
+        both: What `compare` returned.
+        truth: What `read_truth` returned.
+        readable: Names of the images that can be read; truth on others does not count.
+
+    Returns:
+        Counts, shares and IoU figures; the latter only where at least one image has both boxes.
+    """
+    known = int(truth["image"].isin(readable).sum())
+    missed = known - len(both)
+    report: dict[str, Any] = {
+        "images_with_truth": known,
+        "images_with_both": len(both),
+        "without_label": missed,
+        "share_without_label": round(missed / known, 4) if known else 0.0,
+    }
+    if len(both):
+        report["mean_iou"] = round(float(both["iou"].mean()), 4)
+        report["median_iou"] = round(float(both["iou"].median()), 4)
+        report |= {f"share_over_{cut}": round(float((both["iou"] > cut).mean()), 4) for cut in CUTS}
+    return report
