@@ -1,0 +1,102 @@
+"""The layers that Keras lacks; none has weights, all compute in float32 whatever the precision of the rest."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+Shape = tuple[int | None, ...]
+
+# A new network answers with a box of this half side in the middle of the image: about the mean selfie.
+FIRST_HALF_SIDE = 0.22
+# Its inverse under softplus, the bias of whatever predicts a distance.
+FIRST_DISTANCE = math.log(math.expm1(FIRST_HALF_SIDE))
+
+
+@keras.saving.register_keras_serializable(package="selfie_localizer")
+class ResizeLike(keras.layers.Layer):
+    """Resizes a feature map to the height and width of another by repeating its nearest cells.
+
+    Unlike `UpSampling2D` it suits sizes that are no whole multiples, such as 19 and 10 cells of a 300 px image.
+
+    Call with `[features (B, h, w, C), like (B, H, W, D)]`; returns (B, H, W, C) in the dtype of `features`.
+    """
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        """See the class."""
+        features, like = inputs
+        rows, columns = (self._nearest(ops.shape(features)[axis], ops.shape(like)[axis]) for axis in (1, 2))
+        # Products with matrices of 0 and 1: unlike gathering they sum their gradients in the same order every time.
+        return ops.einsum("Hh,bhwc,Ww->bHWc", rows, features, columns)
+
+    def _nearest(self, old: Tensor, new: Tensor) -> Tensor:
+        """Returns a matrix (new, old) with a 1 where an old cell is the nearest to a new one."""
+        centres = (ops.arange(new, dtype="float32") + 0.5) * (ops.cast(old, "float32") / ops.cast(new, "float32"))
+        nearest = ops.equal(ops.floor(centres)[:, None], ops.arange(old, dtype="float32")[None])
+        return ops.cast(nearest, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
+        """See the class."""
+        features, like = input_shape
+        return (features[0], like[1], like[2], features[3])
+
+
+@keras.saving.register_keras_serializable(package="selfie_localizer")
+class AttentionBox(keras.layers.Layer):
+    """Averages the boxes that the cells of a feature map propose, weighted by a softmax over the cells.
+
+    Each cell proposes its own centre minus and plus four distances above 0, so that any average is a box in order;
+    nothing but the cell's centre knows where the cell is, so that a shifted face shifts the box with it.
+
+    Call with `[distances (B, h, w, 4), logits (B, h, w, 1), features (B, h, w, C)]`: distances before their softplus,
+    relative to the image; left, top, right, bottom. Returns, in float32, the box (B, 4), `x1, y1, x2, y2` relative to
+    the image, and the features (B, C) averaged with the same weights.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        distances, logits, features = inputs
+        height, width = ops.shape(distances)[1:3]
+        x = (ops.arange(width, dtype="float32") + 0.5) / ops.cast(width, "float32")
+        y = (ops.arange(height, dtype="float32") + 0.5) / ops.cast(height, "float32")
+        x, y = ops.meshgrid(x, y)
+        centres = ops.stack([x, y, x, y], axis=-1)[None]
+        signs = ops.convert_to_tensor([-1.0, -1.0, 1.0, 1.0], dtype="float32")
+        proposals = ops.reshape(centres + signs * ops.softplus(distances), (-1, height * width, 4))
+        weights = ops.softmax(ops.reshape(logits, (-1, height * width, 1)), axis=1)
+        box = ops.sum(weights * proposals, axis=1)
+        cells = ops.reshape(ops.cast(features, "float32"), (-1, height * width, features.shape[-1]))
+        return box, ops.sum(weights * cells, axis=1)
+
+    def compute_output_shape(self, input_shape: list[Shape]) -> tuple[Shape, Shape]:
+        """See the class."""
+        features = input_shape[2]
+        return (features[0], 4), (features[0], features[-1])
+
+
+@keras.saving.register_keras_serializable(package="selfie_localizer")
+class CentreSizeBox(keras.layers.Layer):
+    """Turns four numbers into a box in order: its centre's offset from the image's, and its half sides.
+
+    The centre is linear and the half sides pass a softplus, so that no value is out of reach and none has a
+    vanishing gradient, as a sigmoid has towards its ends.
+
+    Call with (B, 4); returns float32 (B, 4), `x1, y1, x2, y2` relative to the image.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        centre, half = 0.5 + inputs[..., :2], ops.softplus(inputs[..., 2:] + FIRST_DISTANCE)
+        return ops.concatenate([centre - half, centre + half], axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """See the class."""
+        return input_shape
