@@ -1,0 +1,145 @@
+"""Fits a localizer: what the train stage and every trial of the tune stage call."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import selfie_localizer
+from selfie_localizer import files, params
+from selfie_localizer.dataset.store import Store
+from selfie_localizer.errors import UserError
+from selfie_localizer.network import localizer
+from selfie_localizer.training.hardware import Hardware, choose
+from selfie_localizer.training.loop import FitResult, Indices, OnEpoch, Training
+
+# What the fingerprint of a training covers, relative to the package.
+CODE = ("network/*.py", "dataset/feed.py", "dataset/augment.py", "training/[cfhls]*.py")
+
+
+def fit_backbone(
+    settings: params.Params,
+    backbone: str,
+    store: Store,
+    train_indices: Indices,
+    validation_indices: Indices,
+    *,
+    hardware: Hardware | None = None,
+    state: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    label: str | None = None,
+) -> FitResult:
+    """Builds the localizer of a backbone and fits it; the other arguments are those of `fit`.
+
+    Args:
+        settings: All parameters; `seed` decides everything random.
+        backbone: Key of the backbone in `settings.backbones`.
+        hardware: What to run on; None looks at the machine.
+
+    Raises:
+        UserError: As `fit` and `localizer.build`, or a split has no labelled face.
+    """
+    label = label or f"fit {backbone}"
+    check_splits(train_indices, validation_indices)
+    hardware = hardware or choose(settings.train, len(train_indices), store.size, label)
+    row = settings.backbones[backbone]
+    # Layers of an earlier training would shift the names and random numbers of this one's, and stay in memory.
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(settings.seed)
+    # A rerun must come to the same weights; without this the order of some sums hangs on the threads.
+    tf.config.experimental.enable_op_determinism()
+    with _policy(hardware.policy), hardware.strategy.scope():
+        model = localizer.build(row, settings.network, store.size)
+    return fit(
+        model,
+        store,
+        train_indices,
+        validation_indices,
+        settings,
+        batch_size=hardware.batch_size,
+        pretrained=row.weights != "none",
+        state=state,
+        on_epoch=on_epoch,
+        label=label,
+    )
+
+
+def fit(
+    model: keras.Model,
+    store: Store,
+    train_indices: Indices,
+    validation_indices: Indices,
+    settings: params.Params,
+    *,
+    batch_size: int,
+    pretrained: bool = False,
+    state: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    label: str = "fit",
+) -> FitResult:
+    """Fits a localizer and returns its best weights by validation IoU.
+
+    Without a time cap, on the same CPU and threads, the weights depend on the arguments alone, however often the
+    process was killed and started again with the same `state`. A time cap ends the training within an epoch.
+
+    Args:
+        model: As `localizer.build` returns it, built under the strategy to train under; its weights change.
+        store: The images.
+        train_indices: Positions of the labelled images to train on.
+        validation_indices: Positions of the labelled images to judge on.
+        settings: `seed`, `augment` and `train` are used.
+        batch_size: Images in a step, over all devices.
+        pretrained: Whether the backbone has weights worth freezing for `train.frozen_epochs`.
+        state: A folder of this very training's own, to which each epoch is saved and from which it goes on; None
+            saves nothing.
+        on_epoch: Is called after each epoch with its number from 1 and its row of the history, also for epochs of
+            an earlier process; may raise to end the training.
+        label: What the lines that are shown begin with.
+
+    Raises:
+        UserError: The loss is no longer a number, memory ran out, or the disk is full.
+        KeyboardInterrupt: Ctrl-C; what is there is kept in `state`.
+    """
+    training = Training(model, store, settings, batch_size, pretrained, state, label)
+    try:
+        return training.run(train_indices, validation_indices, on_epoch)
+    except tf.errors.ResourceExhaustedError:
+        raise UserError(
+            f"{label}: out of memory with batches of {batch_size}; set train.batch_size to less than that"
+        ) from None
+    except KeyboardInterrupt:
+        training.tell_interrupted()
+        raise
+
+
+def check_splits(train_indices: Indices, validation_indices: Indices) -> None:
+    """Makes sure that there is something to train on and to judge by.
+
+    Raises:
+        UserError: A split has no labelled face.
+    """
+    for name, indices in (("train", train_indices), ("validation", validation_indices)):
+        if len(indices) == 0:
+            raise UserError(
+                f"the {name} split has no labelled face; add images to data/images, or see reports/prepare.json "
+                "and reports/validation.json for where they went"
+            )
+
+
+def code() -> str:
+    """Returns a digest of the code that decides what a training comes to."""
+    package = Path(selfie_localizer.__file__).parent
+    paths = sorted({path for pattern in CODE for path in package.glob(pattern)})
+    return files.digest(*(path.read_bytes() for path in paths), keras.__version__, tf.__version__)
+
+
+@contextmanager
+def _policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

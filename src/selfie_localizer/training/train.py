@@ -1,0 +1,164 @@
+"""The train stage: fits the localizer of one backbone and writes it with all that is to be known of it."""
+
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selfie_localizer import files, params, tracking
+from selfie_localizer.dataset.store import STORE, Store, open_store
+from selfie_localizer.errors import UserError
+from selfie_localizer.progress import say
+from selfie_localizer.runlog import Run
+from selfie_localizer.state import locked_state
+
+if TYPE_CHECKING:
+    from selfie_localizer.training.hardware import Hardware
+    from selfie_localizer.training.loop import FitResult
+
+# Those that are the same in every rerun; the speed is in MLflow.
+COLUMNS = ["epoch", "loss", "iou", "val_loss", "val_iou", "learning_rate"]
+VERSIONS = ("keras", "keras-hub", "tensorflow", "numpy")
+
+
+def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> None:
+    """Fits one backbone and writes `models/<backbone>/` and `reports/training/<backbone>.csv` and `.json`.
+
+    A stage that was killed goes on after its last epoch, in the same MLflow run.
+
+    Args:
+        settings: All parameters; what the tune stage chose for the backbone replaces them.
+        backbone: Key of the backbone.
+        root: The project's folder.
+
+    Raises:
+        UserError: The backbone or the store is missing, a split has no labelled face, or as `fit.fit`.
+    """
+    if backbone not in settings.backbones:
+        raise UserError(f"no backbone {backbone} in params.yaml; there are {', '.join(settings.backbones)}")
+    settings = _tuned(settings, backbone, root)
+    store = open_store(root / STORE)
+    # TensorFlow takes seconds to import; what is wrong above is said at once.
+    from selfie_localizer.training import fit, hardware
+
+    label = f"train {backbone}"
+    rows, judged_on = store.indices("train"), store.indices("validation")
+    fit.check_splits(rows, judged_on)
+    machine = hardware.choose(settings.train, len(rows), store.size, label)
+    with (
+        locked_state(f"train-{backbone}", _fingerprint(settings, backbone, store, machine), root / ".state") as state,
+        tracking.open_run("train", backbone, root, state) as run,
+    ):
+        run.params(_parameters(settings, backbone, store, machine))
+        run.dataset("selfies", tracking.data_version(root), "data", "training")
+        with tracking.system_metrics(run):
+            result = fit.fit_backbone(
+                settings,
+                backbone,
+                store,
+                rows,
+                judged_on,
+                hardware=machine,
+                state=state,
+                on_epoch=lambda epoch, row: run.metrics({key: row[key] for key in row if key != "epoch"}, step=epoch),
+                label=label,
+            )
+        meta = _meta(settings, backbone, store, machine, result)
+        _write(settings, backbone, store, result, meta, state, root)
+        _log(run, meta, root / "models" / backbone)
+    say(
+        f"{label}: best validation IoU {result.val_iou:.3f} in epoch {result.epoch} of {len(result.history)}, "
+        f"{result.minutes:.1f} min; models/{backbone}/ holds the model"
+    )
+
+
+def _tuned(settings: params.Params, backbone: str, root: Path) -> params.Params:
+    from selfie_localizer.training.tune import tuned
+
+    if settings.tune.trials and not (root / "build/tuning" / f"{backbone}.json").exists():
+        say(f"train {backbone}: not tuned yet, taking the values of params.yaml; `dvc repro` tunes first")
+        return settings
+    return tuned(settings, backbone, root) if settings.tune.trials else settings
+
+
+def _fingerprint(settings: params.Params, backbone: str, store: Store, machine: "Hardware") -> str:
+    from selfie_localizer.training import fit
+
+    used = settings.model_dump(include={"seed", "network", "augment", "train"})
+    row = settings.backbones[backbone].model_dump()
+    return files.digest(used, row, store.digest, fit.code(), machine.precision, machine.batch_size, machine.devices)
+
+
+def _parameters(settings: params.Params, backbone: str, store: Store, machine: "Hardware") -> dict[str, Any]:
+    """Returns what MLflow shows as the run's parameters: flat, and with the same names for every backbone."""
+    used = settings.model_dump(include={"seed", "network", "augment", "train"})
+    used["train"] |= {"batch_size": machine.batch_size, "precision": machine.precision}
+    row = settings.backbones[backbone]
+    used |= {"backbone": {"name": backbone, "architecture": row.architecture, "weights": row.weights}}
+    used["data"] = {f"{split}_images": len(store.indices(split)) for split in ("train", "validation")}
+    used["data"]["image_size"] = store.size
+    return tracking.flat(used)
+
+
+def _meta(
+    settings: params.Params, backbone: str, store: Store, machine: "Hardware", result: "FitResult"
+) -> dict[str, Any]:
+    weights = [weight.numpy() for weight in result.model.weights]
+    return {
+        "backbone": backbone,
+        "image_size": store.size,
+        "parameters": result.model.count_params(),
+        "settings": settings.model_dump(include={"seed", "network", "augment", "train"})
+        | {"backbone": settings.backbones[backbone].model_dump()},
+        "precision": machine.precision,
+        "batch_size": machine.batch_size,
+        "data_digest": store.digest,
+        "val_iou": result.val_iou,
+        "best_epoch": result.epoch,
+        "epochs": len(result.history),
+        "model_digest": files.digest(*(part for weight in weights for part in (weight.shape, weight.tobytes()))),
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+
+
+def _write(
+    settings: params.Params,
+    backbone: str,
+    store: Store,
+    result: "FitResult",
+    meta: Mapping[str, Any],
+    state: Path,
+    root: Path,
+) -> None:
+    from selfie_localizer.network import drawing
+    from selfie_localizer.training import loop, pictures
+    from selfie_localizer.training.checkpoint import saving
+
+    target, reports = root / "models" / backbone, root / "reports/training"
+    with saving(str(target)), files.atomic_write(target) as folder:
+        folder.mkdir()
+        loop.save_model(result.model, folder / "model.keras")
+        files.write_json(folder / "meta.json", meta)
+        drawing.draw(result.model, folder / "architecture.png", backbone)
+        pictures.curves(result.history, folder / "curves.png", backbone)
+        pictures.predictions(result.model, store, folder / "predictions.png", f"{backbone}: test images")
+        if settings.train.keep_every_epoch:
+            shutil.copytree(state / loop.EPOCHS, folder / loop.EPOCHS)
+    with saving(str(reports)):
+        table = pd.DataFrame(result.history)[COLUMNS].astype({"epoch": int})
+        with files.atomic_write(reports / f"{backbone}.csv") as path:
+            table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        figures = {key: meta[key] for key in ("val_iou", "best_epoch", "epochs", "parameters")}
+        files.write_json(reports / f"{backbone}.json", figures | {"minutes": round(result.minutes, 2)})
+
+
+def _log(run: Run, meta: Mapping[str, Any], folder: Path) -> None:
+    run.metrics({"best_val_iou": meta["val_iou"], "best_epoch": meta["best_epoch"], "parameters": meta["parameters"]})
+    run.tags({"model_digest": meta["model_digest"]})
+    for path in sorted(folder.glob("*.png")):
+        run.artifact(path)
+    run.artifact(folder / "meta.json")
+    run.model(folder / "model.keras", [f"{name}=={version(name)}" for name in VERSIONS])
