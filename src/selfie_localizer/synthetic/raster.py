@@ -1,0 +1,101 @@
+"""Triangles to pixels: which triangle is seen where, and what its corners say there.
+
+OpenCV fills convex polygons with a triangle's number from far to near (painter's algorithm on a dense mesh); what is
+shaded afterwards is each visible pixel once (deferred shading), all of them at a time in NumPy.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+_BITS = 4  # Sub-pixel bits of the polygon's corners.
+_NEAR = 0.6  # Triangles nearer to the camera than this (decimetres) are dropped.
+
+
+def vertex_normals(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
+    """Returns area-weighted unit normals, float32 (V, 3)."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    rows = faces.T.ravel()
+    total = np.stack([np.bincount(rows, np.tile(normal[:, k], 3), len(vertices)) for k in range(3)], 1)
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def paint(buffer: NDArray[np.generic], points: Floats, depth: Floats, faces: NDArray[np.int32], values: list) -> None:
+    """Fills `buffer` with one value for each triangle, far ones first.
+
+    Args:
+        buffer: Image (H, W), written in place.
+        points: Vertices in pixels, float32 (V, 2).
+        depth: Distance of the vertices from the camera, float32 (V,).
+        faces: Triangles to paint, (F, 3).
+        values: What to fill each with.
+    """
+    order = np.argsort(-depth[faces].sum(1), kind="stable").tolist()
+    corners = np.round(np.clip(points, -8000, 8000) * (1 << _BITS)).astype(np.int32)[faces]
+    fill = cv2.fillConvexPoly
+    for k in order:
+        fill(buffer, corners[k], values[k], 8, _BITS)
+
+
+def visible(
+    points: Floats, depth: Floats, faces: NDArray[np.int32], two_sided: NDArray[np.bool_], width: int, height: int
+) -> NDArray[np.int32]:
+    """Returns the indices of triangles that face the camera, are before it and touch the frame.
+
+    `two_sided` (F,) marks triangles that are seen from behind as well, such as hair.
+    """
+    p = points[faces]
+    area = (p[:, 1, 0] - p[:, 0, 0]) * (p[:, 2, 1] - p[:, 0, 1]) - (p[:, 1, 1] - p[:, 0, 1]) * (p[:, 2, 0] - p[:, 0, 0])
+    low, high = p.min(1), p.max(1)
+    inside = (high[:, 0] >= 0) & (high[:, 1] >= 0) & (low[:, 0] < width) & (low[:, 1] < height)
+    return np.flatnonzero(inside & (depth[faces].min(1) > _NEAR) & ((area < 0) | two_sided)).astype(np.int32)
+
+
+def rasterize(
+    points: Floats, depth: Floats, faces: NDArray[np.int32], two_sided: NDArray[np.bool_], width: int, height: int
+) -> NDArray[np.int32]:
+    """Returns the triangle seen at each pixel, int32 (H, W); -1 where there is none."""
+    ids = np.full((height, width), -1, np.int32)
+    seen = visible(points, depth, faces, two_sided, width, height)
+    paint(ids, points, depth, faces[seen], seen.tolist())
+    return ids
+
+
+def interpolate(
+    ids: NDArray[np.int32], points: Floats, depth: Floats, faces: NDArray[np.int32], attributes: Floats
+) -> tuple[NDArray[np.intp], NDArray[np.int32], Floats]:
+    """Interpolates the corners' attributes at the covered pixels, with perspective.
+
+    Args:
+        ids: Result of `rasterize`.
+        attributes: float32 (V, A).
+
+    Returns:
+        Flat indices of the P covered pixels, their triangles (P,), and attributes float32 (P, A).
+    """
+    flat = ids.ravel()
+    at = np.flatnonzero(flat >= 0)
+    tri = flat[at]
+    x = (at % ids.shape[1]).astype(np.float32)
+    y = (at // ids.shape[1]).astype(np.float32)
+    p = points[faces]
+    a, e1, e2 = p[:, 0], p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
+    det = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
+    inverse = np.where(np.abs(det) > 1e-6, 1 / np.where(np.abs(det) > 1e-6, det, 1), 0)
+    # One gather for each triangle's linear form is cheaper than gathering its corners.
+    form = np.stack(
+        [e2[:, 1] * inverse, -e2[:, 0] * inverse, -e1[:, 1] * inverse, e1[:, 0] * inverse, a[:, 0], a[:, 1]], 1
+    ).astype(np.float32)[tri]
+    dx, dy = x - form[:, 4], y - form[:, 5]
+    w1 = np.clip(form[:, 0] * dx + form[:, 1] * dy, 0, 1)
+    w2 = np.clip(form[:, 2] * dx + form[:, 3] * dy, 0, 1 - w1)
+    corners = faces[tri]
+    near = (1 / np.maximum(depth, 1e-3)).astype(np.float32)
+    b0, b1, b2 = (1 - w1 - w2) * near[corners[:, 0]], w1 * near[corners[:, 1]], w2 * near[corners[:, 2]]
+    total = 1 / (b0 + b1 + b2)
+    result = attributes[corners[:, 0]] * (b0 * total)[:, None]
+    result += attributes[corners[:, 1]] * (b1 * total)[:, None]
+    result += attributes[corners[:, 2]] * (b2 * total)[:, None]
+    return at, tri, result
