@@ -19,7 +19,7 @@ def collect(root: Path = Path(".")) -> dict[str, Any]:
         UserError: No stage has run here.
     """
     reports = root / "reports"
-    found = {
+    found: dict[str, Any] = {
         stage: _read(reports / name)
         for stage, name in (
             ("annotate", "annotate.json"),

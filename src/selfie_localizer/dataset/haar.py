@@ -16,7 +16,7 @@ from selfie_localizer import boxes, params
 from selfie_localizer.errors import UserError
 from selfie_localizer.images import Pixels
 
-Grey = NDArray[np.uint8]
+Grey = NDArray[np.integer[Any] | np.floating[Any]]
 
 FACES = {
     "default": "haarcascade_frontalface_default.xml",
