@@ -38,7 +38,8 @@ SINGLES = ("neck/neck-double-incr", "neck/neck-scale-horiz-decr", "neck/neck-sca
 
 def read_mesh(text: str) -> tuple[np.ndarray, np.ndarray, dict[str, list[tuple[list[int], list[int]]]]]:
     """Reads a Wavefront OBJ: vertices (V, 3), texture coordinates (T, 2), and per group (vertex, texture) faces."""
-    vertices, uvs, groups, group = [], [], {}, ""
+    vertices, uvs, group = [], [], ""
+    groups: dict[str, list[tuple[list[int], list[int]]]] = {}
     for line in text.splitlines():
         key, _, rest = line.partition(" ")
         if key == "v":
@@ -143,16 +144,19 @@ def build(wheel: Path) -> bytes:
     faces = {part: index[triangles([f[0] for f in fs])] for part, fs in parts.items()}
     content: dict[str, np.ndarray] = {"vertices": vertices[keep].astype(np.float32)}
     content |= {f"faces/{part}": f.astype(np.uint16) for part, f in faces.items()}
-    content["ao"] = np.round(255 * ambient_occlusion(vertices[keep], np.concatenate(list(faces.values())))).astype(np.uint8)
+    content["ao"] = np.round(255 * ambient_occlusion(vertices[keep], np.concatenate(list(faces.values())))).astype(
+        np.uint8
+    )
 
     uv = np.zeros((len(vertices), 2))
     for f in parts["body"]:
         uv[f[0]] = uvs[f[1]]
     for mask in MASKS:
         data = np.frombuffer(archive.read(f"{ROOT}textures/mpfb_{mask}.jpg"), np.uint8)
-        image = cv2.GaussianBlur(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), (0, 0), 1.5)
+        image = cv2.GaussianBlur(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)), (0, 0), 1.5)
         at = np.stack([uv[keep, 0], 1 - uv[keep, 1]], 1) * [image.shape[1] - 1, image.shape[0] - 1]
-        value = cv2.remap(image, at[:, None].astype(np.float32), None, cv2.INTER_LINEAR)[:, 0]
+        across, down = at[:, None].astype(np.float32).transpose(2, 0, 1)
+        value = np.asarray(cv2.remap(image, across, down, cv2.INTER_LINEAR))[:, 0]
         value[~np.isin(keep, np.concatenate([f[0] for f in parts["body"]]))] = 0
         content[f"mask/{mask}"] = value
 
@@ -173,13 +177,19 @@ def build(wheel: Path) -> bytes:
     content["bones/joints"] = np.stack([index[j] for j in joints]).astype(np.uint16)
     content["eyes"] = np.stack([index[e] for e in eyes]).astype(np.uint16)
 
-    files = [n.removeprefix(ROOT + "targets/").removesuffix(".target.gz") for n in archive.namelist() if n.endswith(".target.gz")]
+    files = [
+        n.removeprefix(ROOT + "targets/").removesuffix(".target.gz")
+        for n in archive.namelist()
+        if n.endswith(".target.gz")
+    ]
     names, offsets, rows, deltas = [], [0], [], []
     for name, sources in target_names(sorted(files)).items():
         delta = np.zeros((len(vertices), 3))
         for source in sources:
             text = gzip.decompress(archive.read(f"{ROOT}targets/{source}.target.gz")).decode()
-            values = np.array([line.split() for line in text.splitlines() if line and line[0] != "#"], float).reshape(-1, 4)
+            values = np.array([line.split() for line in text.splitlines() if line and line[0] != "#"], float).reshape(
+                -1, 4
+            )
             delta[values[:, 0].astype(int)] += values[:, 1:]
         step = np.round(delta[keep] / STEP).astype(np.int16)
         moved = np.flatnonzero(np.any(step != 0, axis=1))
@@ -193,10 +203,10 @@ def build(wheel: Path) -> bytes:
     # Differences of rows, and coordinates one after the other, compress far better.
     content["targets/rows"] = np.concatenate(rows).astype(np.int16)
     content["targets/deltas"] = np.ascontiguousarray(np.concatenate(deltas).T)
-    content["targets/step"] = np.float32(STEP)
+    content["targets/step"] = np.array(STEP, np.float32)
 
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **content)
+    np.savez_compressed(buffer, allow_pickle=False, **content)
     return buffer.getvalue()
 
 

@@ -121,7 +121,8 @@ class ShadowMap:
         middle = local[faces, 2].mean(1)
         raster.paint(depth, points.astype(np.float32), -local[:, 2], faces, middle.tolist())
         width = (0.05 + 0.35 * light.softness) * float(self.scale)
-        self.moments = cv2.GaussianBlur(np.dstack([depth, depth * depth]), (0, 0), max(width, 0.8))
+        moments = cv2.GaussianBlur(np.dstack([depth, depth * depth]), (0, 0), max(width, 0.8))
+        self.moments = np.asarray(moments, np.float32)
 
     def lit(self, positions: Floats) -> Floats:
         """Returns how much of the key light reaches positions (P, 3), 0..1."""
@@ -145,4 +146,5 @@ def sample_texture(image: Floats, x: Floats, y: Floats, border: int = cv2.BORDER
     padded = np.zeros((2, rows * 4096), np.float32)
     padded[0, :count], padded[1, :count] = x, y
     maps = padded.reshape(2, rows, 4096)
-    return cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=border).reshape(rows * 4096, -1)[:count]
+    sampled = cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(sampled, np.float32).reshape(rows * 4096, -1)[:count]

@@ -20,7 +20,8 @@ WIDTH, HEIGHT = int(4.0 * SCALE), int(3.05 * SCALE)
 HAIRLINE = np.array([(0.0, 8.02), (0.3, 8.01), (0.55, 7.92), (0.72, 7.72), (0.86, 7.52), (1.0, 7.42), (1.12, 7.2)])
 
 SKIN_TONES = np.array(
-    [[246, 219, 204], [238, 203, 182], [226, 184, 156], [205, 156, 124], [176, 126, 94], [140, 95, 68], [104, 68, 48], [72, 47, 36]],
+    [[246, 219, 204], [238, 203, 182], [226, 184, 156], [205, 156, 124],
+     [176, 126, 94], [140, 95, 68], [104, 68, 48], [72, 47, 36]],
     np.float32,
 ) / 255  # fmt: skip
 HAIR_COLOURS = {
@@ -88,14 +89,27 @@ def draw_looks(rng: np.random.Generator, person: head.Person) -> Looks:
     make_up = float(rng.beta(1.2, 1.3)) if female and rng.random() < 0.75 else 0.0
     lips = skin * [0.92, 0.72, 0.70] * (1 - 0.1 * tone)
     if make_up > 0.35 and rng.random() < 0.6:
-        stick = np.array([(0.72, 0.12, 0.16), (0.62, 0.1, 0.25), (0.8, 0.36, 0.36), (0.5, 0.1, 0.12), (0.85, 0.35, 0.5)])
+        stick = np.array(
+            [(0.72, 0.12, 0.16), (0.62, 0.1, 0.25), (0.8, 0.36, 0.36), (0.5, 0.1, 0.12), (0.85, 0.35, 0.5)]
+        )
         lips = lips * 0.25 + 0.75 * stick[rng.integers(5)] * (1 - 0.25 * tone)
     beard = "none"
     if person.male > 0.6:
         beard = str(rng.choice(["none", "stubble", "moustache", "goatee", "full"], p=[0.38, 0.26, 0.06, 0.1, 0.2]))
-    as32 = [np.asarray(c, np.float32) for c in (skin, hair, brow, iris, lips)]
     rough = float(np.clip(rng.beta(1.6, 3.5) + 0.004 * (person.age - 25) - 0.25 * make_up, 0, 1))
-    return Looks(*as32, tone, make_up, beard, float(rng.beta(2, 3)), rough)
+    f32 = np.float32
+    return Looks(
+        skin.astype(f32),
+        hair.astype(f32),
+        brow.astype(f32),
+        iris.astype(f32),
+        lips.astype(f32),
+        tone,
+        make_up,
+        beard,
+        float(rng.beta(2, 3)),
+        rough,
+    )
 
 
 def _pixels(points: NDArray[np.floating]) -> NDArray[np.int32]:
@@ -111,11 +125,16 @@ def _area(points: NDArray[np.floating] | list[tuple[float, float]], blur: float,
     cv2.fillPoly(sheet, [_pixels(outline)], 255, cv2.LINE_AA, 4)
     if mirror:
         cv2.fillPoly(sheet, [_pixels(outline * [-1, 1])], 255, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(sheet, (0, 0), blur * SCALE).astype(np.float32) / 255
+    return cv2.GaussianBlur(sheet, (0, 0), blur * SCALE).astype(np.float32) / np.float32(255)
 
 
 def _strokes(
-    rng: np.random.Generator, sheet: NDArray[np.uint8], roots: Floats, tips: Floats, low: int = 120, high: int = 256
+    rng: np.random.Generator,
+    sheet: NDArray[np.uint8],
+    roots: NDArray[np.floating],
+    tips: NDArray[np.floating],
+    low: int = 120,
+    high: int = 256,
 ) -> None:
     """Draws short hairs from roots to tips, each with an opacity of its own."""
     a, b = _pixels(roots), _pixels(tips)
@@ -219,12 +238,15 @@ def draw_paint(rng: np.random.Generator, person: head.Person, looks: Looks, rece
         liner = _area([(0.16, 7.265), (0.3, 7.345), (0.46, 7.31), (0.56, 7.31), (0.46, 7.275), (0.31, 7.315)], 0.012)
         colour *= 1 - np.float32(looks.make_up) * np.clip(liner * 1.1, 0, 0.9)[..., None]
     spots = np.zeros((HEIGHT, WIDTH), np.uint8)
+    aa = cv2.LINE_AA
     freckles = int(rng.choice([0, 0, 0, 120, 260])) if looks.tone < 0.4 else 0
-    for x, y, r in zip(rng.normal(0, 0.42, freckles), rng.normal(6.98, 0.13, freckles), rng.random(freckles), strict=True):
-        cv2.circle(spots, _pixels(np.array([x, y])).tolist(), int(16 * (0.6 + 0.8 * r)), int(40 + 60 * r), -1, cv2.LINE_AA, 4)
+    at = np.stack([rng.normal(0, 0.42, freckles), rng.normal(6.98, 0.13, freckles)], 1)
+    for p, r in zip(_pixels(at).tolist(), rng.random(freckles), strict=True):
+        cv2.circle(spots, p, int(16 * (0.6 + 0.8 * r)), int(40 + 60 * r), -1, aa, 4)
     marks = int(rng.poisson(1 + 7 * looks.rough))
-    for x, y, r in zip(rng.uniform(-1.1, 1.1, marks), rng.uniform(6.1, 7.9, marks), rng.random(marks), strict=True):
-        cv2.circle(spots, _pixels(np.array([x, y])).tolist(), int(16 * (0.7 + 1.2 * r)), int(90 + 120 * r), -1, cv2.LINE_AA, 4)
+    at = np.stack([rng.uniform(-1.1, 1.1, marks), rng.uniform(6.1, 7.9, marks)], 1)
+    for p, r in zip(_pixels(at).tolist(), rng.random(marks), strict=True):
+        cv2.circle(spots, p, int(16 * (0.7 + 1.2 * r)), int(90 + 120 * r), -1, aa, 4)
     dots = cv2.GaussianBlur(spots, (0, 0), 0.8).astype(np.float32)[..., None] / 255
     colour *= 1 - dots * np.array([0.45, 0.65, 0.7], np.float32)
     # Pores and fine unevenness.

@@ -121,7 +121,9 @@ def grid_faces(rows: int, columns: int, wrap: bool = False) -> NDArray[np.int32]
     )
 
 
-def tube(path: Floats, radius: Floats | float, sides: int = 6, closed: bool = False) -> tuple[Floats, NDArray[np.int32]]:
+def tube(
+    path: Floats, radius: Floats | float, sides: int = 6, closed: bool = False
+) -> tuple[Floats, NDArray[np.int32]]:
     """Sweeps a circle along a path (N, 3); returns vertices and triangles."""
     path = np.asarray(path, np.float32)
     if closed:

@@ -52,7 +52,7 @@ def _arm(
     shoulder, elbow, wrist = (joints[names.index(f"{b}_{side}")] for b in ("upperarm", "lowerarm", "hand"))
     upper, lower = np.linalg.norm(elbow - shoulder), np.linalg.norm(wrist - elbow)
     reach = target - shoulder
-    distance = float(np.clip(np.linalg.norm(reach), 0.3, (upper + lower) * 0.995))
+    distance = float(np.clip(np.linalg.norm(reach), 0.3, 0.995 * float(upper + lower)))
     axis = reach / np.linalg.norm(reach)
     outward = 1.0 if side == "l" else -1.0
     # The elbow hangs down, out and a little back.
@@ -60,7 +60,7 @@ def _arm(
     pole -= axis * (pole @ axis)
     pole /= np.linalg.norm(pole)
     along = (upper**2 - lower**2 + distance**2) / (2 * distance)
-    across = np.sqrt(max(upper**2 - along**2, 0))
+    across = float(np.sqrt(max(float(upper**2 - along**2), 0.0)))
     new_elbow = shoulder + axis * along + pole * across
     new_wrist = shoulder + axis * distance
     first = between(elbow - shoulder, new_elbow - shoulder)

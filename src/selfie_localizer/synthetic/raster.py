@@ -22,7 +22,13 @@ def vertex_normals(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
     return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def paint(buffer: NDArray[np.generic], points: Floats, depth: Floats, faces: NDArray[np.int32], values: list) -> None:
+def paint(
+    buffer: NDArray[np.int32] | NDArray[np.float32],
+    points: Floats,
+    depth: Floats,
+    faces: NDArray[np.int32],
+    values: list[float],
+) -> None:
     """Fills `buffer` with one value for each triangle, far ones first.
 
     Args:

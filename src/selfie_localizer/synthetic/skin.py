@@ -39,7 +39,9 @@ def matte(a: Floats, albedo: Floats, lit: Floats, light: Light, wrap: float = 0.
     return albedo * (light.key_colour * key + light.fill_colour * fill * ao + light.ambient(normal) * ao)
 
 
-def shade_skin(a: Floats, lit: Floats, light: Light, camera: Floats, looks: Looks, painted: Paint, bald: float) -> Floats:
+def shade_skin(
+    a: Floats, lit: Floats, light: Light, camera: Floats, looks: Looks, painted: Paint, bald: float
+) -> Floats:
     """Returns the linear RGB (P, 3) of skin with all that is painted on it.
 
     Args:
@@ -109,14 +111,18 @@ def shade_eye(
     inside = linear(looks.iris) * ring * spoke * 1.25
     inside = inside * smoothstep(pupil - 0.03, pupil + 0.04, angle) + 0.003
     edge = smoothstep(iris - 0.045, iris + 0.045, angle)
-    albedo = inside * (1 - edge) + edge * white * (1 - 0.25 * smoothstep(0.6, 1.2, angle) * np.array([0.2, 1, 1], np.float32))
+    albedo = inside * (1 - edge) + edge * white * (
+        1 - 0.25 * smoothstep(0.6, 1.2, angle) * np.array([0.2, 1, 1], np.float32)
+    )
     up = normal[:, 1:2]
     lid = 1 - 0.6 * smoothstep(0.08, 0.5, up)
     key = np.maximum((normal @ light.key)[:, None] + 0.4, 0) / 1.4 * lit[:, None]
     colour = albedo * (light.key_colour * key + 0.8 * light.ambient(normal) + 0.5 * light.fill_colour) * lid
     view = view_vectors(position, camera)
     spot = smoothstep(0.965, 0.985, (normal * _half(view, light.key)).sum(1, keepdims=True)) * (lit[:, None] > 0.3)
-    window = smoothstep(0.95, 0.97, (normal * _half(view, np.array([-0.25, 0.55, 0.8], np.float32))).sum(1, keepdims=True))
+    window = smoothstep(
+        0.95, 0.97, (normal * _half(view, np.array([-0.25, 0.55, 0.8], np.float32))).sum(1, keepdims=True)
+    )
     return colour + spot * light.key_colour * 0.8 + 0.25 * window * light.sky
 
 
