@@ -139,6 +139,9 @@ class Augment(Section):
         saturation: Greatest relative change.
         hue: Greatest rotation, in turns.
         grey: Probability of a grey image.
+        rotate: Greatest turn, in degrees; the box is that of the turned ellipse that filled the old one.
+        blur: Greatest share of a 3 x 3 mean that is mixed in; a third of the images is sharpened instead.
+        cutout: Probability that a rectangle is covered.
     """
 
     zoom: tuple[Annotated[float, Field(ge=0.2, le=3)], Annotated[float, Field(ge=0.2, le=3)]] = (0.6, 1.3)
@@ -150,6 +153,9 @@ class Augment(Section):
     saturation: Fraction = 0.4
     hue: float = Field(default=0.04, ge=0, le=0.5)
     grey: Fraction = 0.1
+    rotate: float = Field(default=0, ge=0, le=45)
+    blur: Fraction = 0.0
+    cutout: Fraction = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> "Augment":
