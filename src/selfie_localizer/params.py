@@ -32,21 +32,39 @@ class Annotate(Section):
     """How boxes are drawn on images that came without any.
 
     Attributes:
-        method: The annotator; `haar` is OpenCV's Haar cascades.
-        cascades: OpenCV's frontal or profile face cascades; the first that finds a face gives the box.
+        method: `haar`, OpenCV's Haar cascades, or `yunet`, its neural detector, whose weights OpenCV does not bring.
+        model: YuNet's ONNX file, relative to the project; for `yunet` only.
+        confidence: Least confidence of a face; for `yunet` only. Its default is OpenCV's own.
+        smallest_face: Least side of a face, as a fraction of the image's shorter side.
+        cascades: For `haar` only, as is what follows. OpenCV's frontal or profile face cascades; the first that finds
+            a face gives the box.
         scale_factor: Step between the sizes that are searched; smaller is slower and finds more.
         neighbours: Overlapping hits that a face needs; more is stricter.
-        smallest_face: Least side of a face, as a fraction of the image's shorter side.
         verify: What a face needs besides: `eye` (an eye in its upper 60 %), `cascade` (another cascade that agrees)
             or `none`.
     """
 
-    method: Literal["haar"] = "haar"
+    method: Literal["haar", "yunet"] = "haar"
+    model: str = ""
+    confidence: float = Field(default=0.9, gt=0, le=1)
+    smallest_face: float = Field(default=0.15, gt=0, le=1)
     cascades: tuple[Cascade, ...] = Field(default=("alt2",), min_length=1)
     scale_factor: float = Field(default=1.1, gt=1, le=2)
     neighbours: int = Field(default=3, ge=0, le=50)
-    smallest_face: float = Field(default=0.15, gt=0, le=1)
     verify: Literal["none", "eye", "cascade"] = "cascade"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Annotate":
+        if self.method == "yunet" and not self.model:
+            raise ValueError("method: yunet needs model, the path of its ONNX file")
+        return self
+
+    def of_method(self) -> dict[str, Any]:
+        """Returns the values that count for the method, for reports."""
+        own = (
+            {"model", "confidence"} if self.method == "yunet" else {"cascades", "scale_factor", "neighbours", "verify"}
+        )
+        return self.model_dump(include={*own, "smallest_face"}, mode="json")
 
 
 class Validate(Section):
@@ -260,6 +278,26 @@ class Tune(Section):
         return self
 
 
+class Promote(Section):
+    """What a candidate must show to become champion.
+
+    Attributes:
+        floor: Test IoU that it must exceed; `mean_box` is the score of the training split's mean box.
+        margin: The lower end of the 95 % interval of its gain in test IoU over the champion must exceed this.
+        slice_images: Slices of the test split with fewer images than this are not compared.
+        slice_drop: Greatest loss of mean IoU against the champion on any slice.
+        latency_ms: Greatest median time to answer one image, in milliseconds; 0 is no cap.
+        from_experiments: Whether `dvc exp run` may change the champion; else it stops at the challenger.
+    """
+
+    floor: Literal["mean_box"] | Fraction = "mean_box"
+    margin: Fraction = 0.0
+    slice_images: int = Field(default=30, ge=1)
+    slice_drop: Fraction = 0.03
+    latency_ms: float = Field(default=0.0, ge=0)
+    from_experiments: bool = False
+
+
 class Params(Section):
     """The whole of `params.yaml`.
 
@@ -276,6 +314,7 @@ class Params(Section):
     augment: Augment = Augment()
     train: Train = Train()
     tune: Tune = Tune()
+    promote: Promote = Promote()
 
 
 def load(path: str | os.PathLike[str] = PARAMS) -> Params:

@@ -79,9 +79,10 @@ def test_an_opencv_without_cascades_is_named_in_one_line(
 ) -> None:
     script = """
 import cv2
-from selfie_localizer.dataset.haar import check_cascades
+from selfie_localizer import params
+from selfie_localizer.dataset.haar import check
 cv2.data.haarcascades = "/nowhere/"
-check_cascades()
+check(params.Annotate())
 """
     last = run_python(script).stderr.strip().splitlines()[-1]
     assert "no cascade haarcascade_frontalface_default.xml" in last

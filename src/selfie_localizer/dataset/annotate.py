@@ -13,10 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from selfie_localizer import boxes, files, images, parallel, params
-from selfie_localizer.dataset import given, haar, listing, phash
+from selfie_localizer.dataset import given, haar, listing, phash, yunet
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import Progress, say
 from selfie_localizer.state import locked_state
@@ -25,6 +23,8 @@ CHUNK = 32
 NAMED = 50
 IMAGE_COLUMNS = ("image", "width", "height", "bytes", "sha256", "phash", "error")
 BOX_COLUMNS = ("image", "x1", "y1", "x2", "y2", "width", "height", "source")
+
+DETECTORS = {"haar": haar, "yunet": yunet}
 
 # What is known of an image: the columns of images.csv, and `box` and `source`, which are empty without a face.
 Look = dict[str, Any]
@@ -45,19 +45,18 @@ def annotate(settings: params.Annotate, workers: int = 0, root: Path = Path(".")
 
     Raises:
         UserError: There are no images or none can be read, `data/annotations.csv` has neither of its two forms, or
-            this OpenCV has no cascades.
+            the detector cannot be used.
     """
     folder = root / "data/images"
     boxes_given = root / "data/annotations.csv"
     rows = given.read_given(boxes_given) if os.path.lexists(boxes_given) else None
-    detector = settings if rows is None else None
-    if detector:
-        haar.check_cascades()
+    detector = settings.model_copy(update={"model": str(root / settings.model)}) if rows is None else None
+    version = DETECTORS[settings.method].check(detector) if detector else ""
     entries, ignored = listing.list_images(folder)
 
-    code = files.code_digest(images, boxes, given, haar, listing, phash, sys.modules[__name__])
+    code = files.code_digest(images, boxes, given, haar, yunet, listing, phash, sys.modules[__name__])
     known = [[entry.name, entry.size, entry.changed] for entry in entries]
-    fingerprint = files.digest(code, cv2.__version__, detector.model_dump() if detector else None, known)
+    fingerprint = files.digest(code, version, settings.model_dump() if detector else None, known)
     with locked_state("annotate", fingerprint, root / ".state") as state:
         parts = _look_at_all(folder, entries, detector, workers, state)
         report = {"ignored": _named(ignored)} | _report(_looks(parts))
@@ -69,7 +68,7 @@ def annotate(settings: params.Annotate, workers: int = 0, root: Path = Path(".")
             )
         if rows is None:
             table: Iterator[Sequence[Any]] = (_box_row(look) for look in _looks(parts) if look["box"])
-            report |= {"method": settings.method, "parameters": settings.model_dump(exclude={"method"}, mode="json")}
+            report |= {"method": settings.method, "parameters": settings.of_method()}
         else:
             rows, several = given.keep_largest(rows)
             sizes = {look["image"]: (look["width"], look["height"]) for look in _looks(parts)}
@@ -123,7 +122,7 @@ def _look_at(folder: Path, detector: params.Annotate | None, entry: listing.Entr
     except images.ImageError as error:
         return look | {"error": str(error)}
     look |= {"height": pixels.shape[0], "width": pixels.shape[1], "phash": phash.perceptual_hash(pixels)}
-    found = haar.detect(pixels, detector) if detector else None
+    found = DETECTORS[detector.method].detect(pixels, detector) if detector else None
     return look | {"box": [int(corner) for corner in found[0]], "source": found[1]} if found else look
 
 
