@@ -1,7 +1,10 @@
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,67 @@ def test_bad_files_are_listed_at_the_end_and_the_others_answered(
     assert "predict: 5/5 images" in captured.err
     for name in ("a.jpg", "b.PNG", "c.webp", "bad.jpg", "missing.jpg"):
         assert name in captured.out
+
+
+def test_a_name_that_is_no_text_is_printed_all_the_same(
+    folder: Path,
+    served: Path,  # noqa: F811
+) -> None:
+    path = os.fsdecode(bytes(folder) + b"/\xff.jpg")
+    shutil.copy(folder / "a.jpg", path)
+    for form in ("table", "json", "csv"):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        predict([path], str(served), form, out=out)
+        out.seek(0)
+        assert "\ufffd.jpg" in out.read()
+
+
+def test_boxes_below_the_least_score_are_left_out_and_counted(
+    folder: Path,
+    served: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = sorted(rows([folder], served), key=lambda row: row["score"])
+    middle = (found[0]["score"] + found[1]["score"]) / 2
+    kept = rows([folder], served, min_score=middle, draw=tmp_path / "drawn")
+    assert {row["image"] for row in kept} == {row["image"] for row in found[1:]}
+    assert f"1 of 3 images have a score below {middle:g} and are left out" in capsys.readouterr().err
+    assert len([path for path in (tmp_path / "drawn").rglob("*") if path.is_file()]) == 2
+    assert rows([folder], served, min_score=1.0) == []
+
+
+def test_an_image_that_cannot_be_used_is_told_whatever_the_least_score(folder: Path, served: Path) -> None:  # noqa: F811
+    (folder / "bad.jpg").write_text("no image")
+    out = io.StringIO()
+    with pytest.raises(UserError, match="1 of 4 images could not be used"):
+        predict([str(folder)], str(served), "json", min_score=1.0, out=out)
+    assert [row["error"] for row in json.loads(out.getvalue())] == ["not a JPEG, PNG or WebP image"]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "selfie_localizer", "predict", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_prints_boxes_alone_and_exits_with_1_for_a_bad_file(folder: Path, served: Path) -> None:  # noqa: F811
+    (folder / "bad.jpg").write_text("no image")
+    done = run("photos", "--model", str(served), "--format", "json", "--draw", "drawn", cwd=folder.parent)
+    assert done.returncode == 1
+    assert [row["image"] for row in json.loads(done.stdout)] == [
+        f"photos/{name}" for name in ("a.jpg", "bad.jpg", "deep/b.PNG", "deep/er/c.webp")
+    ]
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-2:] == [
+        "photos/bad.jpg: not a JPEG, PNG or WebP image",
+        "selfie-localizer: 1 of 4 images could not be used; they are listed above",
+    ]
+    assert (folder.parent / "drawn/deep/b.PNG").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.jpg", "--min-score", "1.5"], ["a.jpg", "--format", "xml"]])
+def test_wrong_usage_of_the_command_exits_with_2(arguments: list[str], tmp_path: Path) -> None:
+    assert run(*arguments, cwd=tmp_path).returncode == 2
 
 
 def test_pictures_keep_their_folders_and_show_the_box(folder: Path, served: Path, tmp_path: Path) -> None:  # noqa: F811

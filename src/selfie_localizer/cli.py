@@ -11,6 +11,8 @@ from selfie_localizer.errors import UserError
 
 Verb = Callable[[argparse.Namespace], None]
 
+MODEL = "models:/NAME/VERSION, models:/NAME@ALIAS, runs:/ID or a folder"
+
 
 def _annotate(args: argparse.Namespace) -> None:
     from selfie_localizer.dataset.annotate import annotate
@@ -54,6 +56,31 @@ def _evaluate(args: argparse.Namespace) -> None:
     evaluate(load(), workers=args.workers)
 
 
+def _predict(args: argparse.Namespace) -> None:
+    from selfie_localizer.predict import predict
+
+    predict(args.paths, args.model, args.format, args.draw, args.min_score)
+
+
+def _promote(args: argparse.Namespace) -> None:
+    from selfie_localizer.params import load
+    from selfie_localizer.registry.promote import promote
+
+    promote(load())
+
+
+def _rollback(args: argparse.Namespace) -> None:
+    from selfie_localizer.registry.rollback import rollback
+
+    rollback(args.to)
+
+
+def _status(args: argparse.Namespace) -> None:
+    from selfie_localizer.registry.status import collect, table
+
+    print(json.dumps(collect(), indent=2) if args.json else table())
+
+
 def _summary(args: argparse.Namespace) -> None:
     from selfie_localizer.summary import collect, table
 
@@ -76,6 +103,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
 
 
@@ -102,6 +136,19 @@ def _parser() -> argparse.ArgumentParser:
     command = add("train", _train, "stage: fit the localizer of one backbone; goes on where it was interrupted")
     command.add_argument("backbone", help="a key of `backbones` in params.yaml")
     add("evaluate", _evaluate, "stage: score every backbone on the same untouched test split", workers=True)
+    command = add("predict", _predict, "show where the face is: boxes for files, folders and glob patterns")
+    command.add_argument("paths", nargs="+", metavar="PATH", help="JPEG, PNG or WebP; folders are searched through")
+    command.add_argument("--model", metavar="URI", help=f"{MODEL}; the champion by default")
+    command.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    command.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with their boxes there")
+    command.add_argument(
+        "--min-score", type=_share, default=0.0, metavar="S", help="leave out boxes with a score below S, 0 to 1"
+    )
+    add("promote", _promote, "stage: make the best model the champion of the registry, if it passes the gates")
+    command = add("rollback", _rollback, "point the champion back to the one before it; twice goes one further back")
+    command.add_argument("--to", metavar="VERSION", help="make this version the champion instead")
+    command = add("status", _status, "show champion and challenger, their scores and their data")
+    command.add_argument("--json", action="store_true", help="print the same as JSON")
     command = add("summary", _summary, "show what the pipeline made and what to type next")
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
     command = add("render", _render, "render synthetic selfies with exact boxes", workers=True)

@@ -29,10 +29,13 @@ def predict(
     model: str | None = None,
     form: Format = "table",
     draw: Path | None = None,
+    min_score: float = 0.0,
     root: Path = Path("."),
     out: TextIO | None = None,
 ) -> None:
     """Prints the box of the face on each image, in order, as they are found.
+
+    Memory does not grow with the number of images but for their names.
 
     Args:
         paths: Files, folders (searched through for JPEG, PNG and WebP) and glob patterns (`**` goes any depth).
@@ -40,6 +43,7 @@ def predict(
             model; None is the champion.
         form: `table`, `json` (one array) or `csv`.
         draw: Folder for pictures with box and score, in the same subfolders as the images; None draws none.
+        min_score: Images with a lower score are neither printed nor drawn; how many they were is said at the end.
         root: The project's folder.
         out: Where to print; stdout by default.
 
@@ -54,24 +58,33 @@ def predict(
     targets = _targets(found, draw) if draw is not None else {}
     locator = load(model, root)
     failed: list[str] = []
+    doubtful = 0
 
     def rows() -> Iterator[Row]:
-        for path, row in _locate(locator, found):
+        nonlocal doubtful
+        for path, row in located:
+            if row["error"] is None and row["score"] < min_score:
+                doubtful += 1
+                continue
             if path in targets and row["error"] is None:
                 row["error"] = _draw(path, row, targets[path])
             if row["error"] is not None:
-                failed.append(f"{path}: {row['error']}")
-            yield {"image": str(path), **row}
+                failed.append(f"{_shown(path)}: {row['error']}")
+            yield {"image": _shown(path), **row}
 
+    located: Iterable[tuple[Path, Row]] = _locate(locator, found)
     # On a terminal the results themselves show the progress, and a bar would run through them.
-    shown = rows() if out.isatty() else track(rows(), len(found), "predict")
+    if not out.isatty():
+        located = track(located, len(found), "predict")
     if form == "table":
-        _write_table(shown, max(len(str(path)) for path in found), out)
+        _write_table(rows(), max(len(str(path)) for path in found), out)
     elif form == "csv":
-        _write_csv(shown, out)
+        _write_csv(rows(), out)
     else:
-        _write_json(shown, out)
+        _write_json(rows(), out)
     out.flush()
+    if doubtful:
+        say(f"{doubtful:,} of {len(found):,} images have a score below {min_score:g} and are left out")
     for line in failed:
         say(line)
     if failed:
@@ -171,7 +184,8 @@ def _write_csv(rows: Iterable[Row], out: TextIO) -> None:
 
 def _write_json(rows: Iterable[Row], out: TextIO) -> None:
     """Writes one array, a row to a line, without holding all rows."""
-    separator = "[\n"
+    out.write("[")
+    separator = "\n"
     for row in rows:
         out.write(separator + json.dumps(row, ensure_ascii=False, allow_nan=False))
         separator = ",\n"
@@ -234,6 +248,11 @@ def _download(name: str, root: Path) -> Path:
         return Path(mlflow.artifacts.download_artifacts(full))
     except (MlflowException, OSError) as error:
         raise UserError(f"{name}: not found in {uri} ({_first_line(error)}); {hint}") from None
+
+
+def _shown(path: Path) -> str:
+    """Returns a path as text that can be printed, whatever bytes its name has."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _first_line(error: Exception) -> str:
