@@ -1,0 +1,309 @@
+"""Hair: locks that grow from the scalp, are combed, fall and slide over head and shoulders, and a filled scalp below."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from selfie_localizer.synthetic import head, paint, parts
+from selfie_localizer.synthetic.light import sample_texture
+
+Floats = NDArray[np.float32]
+
+STEPS = 11  # Points along a lock.
+TIE = np.array([0.0, 7.85, -0.5], np.float32)  # Where a ponytail or bun is tied.
+HEAD_MIDDLE = np.array([0.0, 7.5, 0.45], np.float32)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How hair is cut and combed; lengths in decimetres.
+
+    Attributes:
+        comb: `none` (bald), `buzz`, `side`, `forward`, `up`, `back`, `curls`, `down` or `tied`.
+        volume: How far the filled scalp stands off the skull.
+        length: Length of the locks; those of `down` end at the height `cut` of the rest mesh.
+        cut: Height where locks are cut, if they get there.
+        part: Where hair parts (x); `down` and `side` fall away from it.
+        wave: Amplitude of waves or curls.
+        fringe: Whether front hair is combed over the forehead.
+        veil: -1 or 1 lets hair fall over the eye on that side (x); 0 keeps it out of the face.
+        tail: For `tied`: length of the tail, 0 for a bun.
+        recede: How far the temples recede, 0..1.
+    """
+
+    comb: str
+    volume: float
+    length: float
+    cut: float = 0.0
+    part: float = 0.0
+    wave: float = 0.0
+    fringe: bool = False
+    veil: int = 0
+    tail: float = 0.0
+    recede: float = 0.0
+
+
+def draw_style(rng: np.random.Generator, person: head.Person) -> Style:
+    """Draws a style that goes with sex, age and origin."""
+    frizzy = person.race[0] > 0.55
+    part = float(rng.choice([0.0, -0.25, 0.25]) + rng.normal(0, 0.05))
+    wave = float(rng.choice([0.0, 0.03, 0.08], p=[0.45, 0.35, 0.2])) * (2.0 if frizzy else 1.0)
+    if person.male > 0.5:
+        age = float(np.clip((person.age - 30) / 35, 0, 1))
+        names = ["none", "buzz", "side", "forward", "up", "back", "curls", "down"]
+        odds = np.array([0.05 + 0.25 * age, 0.16, 0.3, 0.12, 0.14 * (1 - age), 0.1, 0.08, 0.05])
+        if frizzy:
+            odds = np.array([0.15 + 0.2 * age, 0.45, 0.03, 0.03, 0.05, 0.03, 0.25, 0.04])
+        comb = str(rng.choice(names, p=odds / odds.sum()))
+        recede = float(np.clip(rng.normal(0.15 + 0.6 * age, 0.25), 0, 1)) if comb != "down" else 0.0
+        length = {"side": 0.75, "forward": 0.6, "up": 0.6, "back": 0.9, "curls": 0.35, "down": 2.5}.get(comb, 0)
+        volume = {"buzz": 0.015, "curls": rng.uniform(0.08, 0.3), "down": 0.1}.get(comb, rng.uniform(0.05, 0.16))
+        cut = float(rng.uniform(5.4, 6.6))
+        return Style(comb, float(volume) if comb != "none" else 0.0, length * rng.uniform(0.7, 1.25), cut, part, wave,
+                     recede=recede, fringe=comb == "down" and rng.random() < 0.3)  # fmt: skip
+    odds = np.array([0.6, 0.2, 0.07, 0.05, 0.06, 0.02] if not frizzy else [0.38, 0.2, 0.32, 0.02, 0.02, 0.06])
+    comb = str(rng.choice(["down", "tied", "curls", "side", "back", "buzz"], p=odds))
+    fringe = comb in ("down", "tied") and rng.random() < 0.25
+    veil = int(rng.choice([-1, 1])) if comb == "down" and not fringe and rng.random() < 0.08 else 0
+    cut = float(rng.choice([rng.uniform(6.0, 6.6), rng.uniform(5.0, 5.8), rng.uniform(3.0, 4.8)], p=[0.22, 0.28, 0.5]))
+    length = {"down": 5.5, "tied": 2.0, "curls": 0.45, "side": 0.8, "back": 1.0, "buzz": 0.0}[comb]
+    volume = {"curls": rng.uniform(0.15, 0.6), "tied": 0.05, "buzz": 0.015}.get(comb, rng.uniform(0.08, 0.17))
+    tail = float(rng.choice([0.0, rng.uniform(1.5, 3.5)])) if comb == "tied" else 0.0
+    return Style(comb, float(volume), length, cut, part, wave, fringe, veil, tail)
+
+
+def scalp_share(mesh: head.Mesh, painted: paint.Paint) -> Floats:
+    """Returns how much each vertex belongs to the scalp that is painted, float32 (V,), 0..1."""
+    rest = mesh.vertices
+    u = parts.cylinder_u(rest)
+    x, y = (u - paint.LEFT) * paint.SCALE, (paint.TOP - rest[:, 1]) * paint.SCALE
+    share = sample_texture(painted.scalp[..., None], x, y)[:, 0]
+    share = np.where((np.abs(u) > 1.9) & (rest[:, 1] > 6.75), 1.0, share) * (rest[:, 1] > 6.6)
+    body = np.zeros(len(rest), bool)
+    body[mesh.faces["body"].ravel()] = True
+    return (share * body * (1 - np.minimum(mesh.masks["ears"] * 1.5, 1))).astype(np.float32)
+
+
+def swell(
+    rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, normals: Floats, share: Floats, style: Style
+) -> Floats:
+    """Returns the vertices with the scalp pushed out by the hair's volume, which fades in at the hairline."""
+    rest = mesh.vertices
+    waves = rng.normal(0, 1, (3, 6))
+    bumps = np.sin(rest @ (waves * (5.0 if style.comb == "curls" else 2.5))).mean(1) * 0.5
+    height = np.clip((rest[:, 1] - 6.7) / 1.3, 0, 1)
+    shape = 0.45 + 0.55 * height if style.comb in ("side", "up", "forward", "back") else 0.7 + 0.3 * height
+    out = style.volume * shape * (1 + 0.35 * bumps) * np.power(share, 1.5)
+    return (vertices + normals * out[:, None]).astype(np.float32)
+
+
+def _unit(v: Floats) -> Floats:
+    return v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-6)
+
+
+def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floats) -> Floats:
+    """Returns the direction in which hair leaves each root, unit vectors (N, 3)."""
+    count = len(roots)
+    direction = np.zeros((count, 3), np.float32)
+    side = np.where(roots[:, 0] - style.part > 0, 1.0, -1.0)
+    front = np.clip((roots[:, 2] - 0.55) / 0.5, 0, 1)
+    if style.comb == "down":
+        direction[:, 0], direction[:, 1], direction[:, 2] = side, -0.25, -0.15 - 0.35 * front
+    elif style.comb == "side":
+        way = 1.0 if style.part <= 0 else -1.0
+        across = np.where(side * way > 0, way, -way)
+        direction[:, 0], direction[:, 1], direction[:, 2] = across, -0.2, 0.45 * front - 0.25
+    elif style.comb == "forward":
+        direction[:, 1], direction[:, 2] = -0.6 + 0.3 * front, 1.0
+        direction[:, 0] = 0.3 * rng.normal(0, 1, count)
+    elif style.comb == "up":
+        direction = normals * 1.0 + np.array([0.0, 0.5, 0.25], np.float32)
+    elif style.comb == "back":
+        direction[:, 1], direction[:, 2], direction[:, 0] = -0.1, -1.0, 0.25 * side
+    elif style.comb == "tied":
+        direction = TIE - roots
+    else:
+        direction = normals * 0.6 + rng.normal(0, 1, (count, 3)).astype(np.float32)
+    if style.fringe:
+        over = (front > 0.55) & (roots[:, 1] > 7.8)
+        spread = 0.3 * roots[:, 0] + rng.normal(0, 0.12, count)
+        direction = np.where(over[:, None], np.stack([spread, -0.35 + 0 * spread, 0.8 + 0 * spread], 1), direction)
+    direction = direction + rng.normal(0, 0.16, (count, 3))
+    if style.comb not in ("up", "curls"):
+        direction = direction - normals * (direction * normals).sum(1, keepdims=True) * 0.9
+    return _unit(direction.astype(np.float32))
+
+
+def _keep_out(p: Floats, style: Style, fringe: NDArray[np.bool_], jitter: Floats) -> Floats:
+    """Moves points (N, 3) that hang before the face to its sides, but for a fringe above the eyes and a veil."""
+    x, y, z = p.T
+    clear = np.interp(y, [5.9, 6.4, 7.0, 7.6, 8.0], [0.5, 0.6, 0.68, 0.66, 0.35]).astype(np.float32) + jitter
+    if style.veil:
+        clear = np.where(x * style.veil > 0, clear * 0.25, clear)
+    before = (z > 0.5) & (y < 8.0) & (y > 5.7) & ~fringe
+    hanging = before & (np.abs(x) < clear)
+    x = np.where(hanging, np.where(x < 0, -clear, clear), x)
+    limit = 0.3 + 1.2 * np.sqrt(np.maximum(1 - (x / 1.02) ** 2, 0.02)) + 0.08
+    z = np.where(before, np.minimum(z, limit), z)
+    return np.stack([x, y, z], 1).astype(np.float32)
+
+
+def _grow(
+    rng: np.random.Generator, style: Style, roots: Floats, normals: Floats, tree: cKDTree, skin: Floats, out: Floats
+) -> tuple[Floats, Floats]:
+    """Returns the points (N, STEPS, 3) of locks and the skin's normals below them."""
+    count = len(roots)
+    direction = _combed(rng, style, roots, normals)
+    length = style.length * rng.uniform(0.75, 1.1, count)
+    fringe = np.zeros(count, bool)
+    if style.fringe:
+        fringe = (roots[:, 2] > 0.82) & (roots[:, 1] > 7.8)
+        length = np.where(fringe, (roots[:, 1] - rng.uniform(7.45, 7.6)) * 1.35 + 0.12, length)
+    step = (length / (STEPS - 1)).astype(np.float32)[:, None]
+    weight = {"down": 0.5, "side": 0.12, "forward": 0.12, "back": 0.15, "up": 0.03, "curls": 0.1, "tied": 0.02}
+    pull = np.where(fringe, 0.25, weight.get(style.comb, 0.1)).astype(np.float32)[:, None]
+    margin = (0.02 + rng.uniform(0, 0.09, count) + 0.25 * style.wave).astype(np.float32)
+    jitter = rng.normal(0, 0.035, count).astype(np.float32)
+    phase, turns = rng.uniform(0, 2 * np.pi, (count, 1)), rng.uniform(0.7, 1.3, (count, 1)) * (1.3 + 6 * style.wave)
+    cut = (style.cut + rng.normal(0, 0.1, count)).astype(np.float32)
+    down = np.array([0, -1, 0], np.float32)
+    p, points, below = roots, [roots], [normals]
+    for k in range(1, STEPS):
+        direction = _unit(direction * (1 - pull) + down * pull)
+        if style.comb == "tied":
+            left = TIE - p
+            far = np.linalg.norm(left, axis=1, keepdims=True)
+            direction = _unit(direction + left / np.maximum(far, 0.1))
+            move = direction * np.minimum(step, far * 0.5)
+        else:
+            move = direction * step
+        q = p + move
+        if style.wave:
+            swing = np.concatenate([np.cos(turns * k + phase), 0 * phase, np.sin(turns * k * 0.9 + phase)], 1)
+            q = q + (style.wave * swing).astype(np.float32)
+        if style.comb == "down":
+            q = np.where((p[:, 1] < cut)[:, None], p, q)
+        _, near = tree.query(q)
+        n = out[near]
+        depth = margin - ((q - skin[near]) * n).sum(1)
+        q = q + n * np.clip(depth, 0, 0.6)[:, None]
+        q = _keep_out(q, style, fringe, jitter)
+        direction = _unit(q - p + 1e-4 * direction)
+        p = q.astype(np.float32)
+        points.append(p)
+        below.append(n)
+    return np.stack(points, 1), np.stack(below, 1)
+
+
+def ribbons(
+    rng: np.random.Generator, points: Floats, normals: Floats, width: Floats, bones: tuple[int, int, int]
+) -> parts.Part:
+    """Returns locks as flat bands that look round.
+
+    Args:
+        points, normals: Middle lines (N, S, 3) and the normals of what they lie on.
+        width: Half the width of each lock, (N,).
+        bones: Chest, neck and head; what hangs low follows the chest.
+    """
+    count, steps = points.shape[:2]
+    tangent = np.gradient(points, axis=1)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=2, keepdims=True), 1e-6)
+    side = np.cross(tangent, normals)
+    side /= np.maximum(np.linalg.norm(side, axis=2, keepdims=True), 1e-6)
+    along = np.linspace(0, 1, steps, dtype=np.float32)
+    taper = np.clip(1.15 - along**3, 0.15, 1)[None, :, None] * width[:, None, None]
+    vertices = np.stack([points - side * taper, points + normals * taper * 0.35, points + side * taper], 2)
+    looks = np.stack([normals - 0.9 * side, normals, normals + 0.9 * side], 2)
+    looks /= np.maximum(np.linalg.norm(looks, axis=3, keepdims=True), 1e-6)
+    rest = np.zeros_like(vertices)
+    rest[..., 0] = rng.uniform(0, 100, count)[:, None, None]
+    rest[..., 1] = np.array([-1, 0, 1], np.float32)
+    rest[..., 2] = along[None, :, None]
+    extra = np.zeros((*vertices.shape[:3], 4), np.float32)
+    extra[..., :3] = tangent[:, :, None]
+    extra[..., 3] = rng.normal(0, 1, count)[:, None, None]
+    grid = parts.grid_faces(steps, 3)
+    faces = (grid[None] + (np.arange(count) * steps * 3)[:, None, None]).reshape(-1, 3)
+    flat = vertices.reshape(-1, 3).astype(np.float32)
+    index = np.zeros((len(flat), 4), np.int32)
+    index[:, :3] = bones
+    chest = np.clip((6.0 - flat[:, 1]) / 0.8, 0, 1)
+    neck = np.clip((6.6 - flat[:, 1]) / 0.6, 0, 1) - chest
+    share = np.stack([chest, neck, 1 - chest - neck, 0 * chest], 1).astype(np.float32)
+    ao = np.full(len(flat), 0.85, np.float32)
+    return parts.Part(
+        flat, faces.astype(np.int32), parts.Material.HAIR, rest.reshape(-1, 3).astype(np.float32),
+        extra.reshape(-1, 4), ao, index, share, looks.reshape(-1, 3).astype(np.float32), two_sided=True,
+    )  # fmt: skip
+
+
+def build(
+    rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, normals: Floats, share: Floats, style: Style
+) -> list[parts.Part]:
+    """Grows the locks on morphed vertices (V, 3) whose scalp has been swollen.
+
+    Args:
+        share: How much a vertex belongs to the scalp, (V,).
+    """
+    if style.comb in ("none", "buzz"):
+        return []
+    bones = tuple(mesh.bones.index(b) for b in ("spine_03", "neck_01", "head"))
+    arm = mesh.skin_weights * np.isin(
+        mesh.skin_bones, [k for k, b in enumerate(mesh.bones) if b[-2:] in ("_l", "_r") and "clavicle" not in b]
+    )
+    solid = np.flatnonzero(
+        (arm.sum(1) < 0.3)
+        & (mesh.vertices[:, 1] > 2.5)
+        & (mesh.masks["inside-mouth"] < 0.3)
+        & (np.bincount(mesh.faces["body"].ravel(), minlength=len(vertices)) > 0)
+    )
+    tree = cKDTree(vertices[solid])
+    face = mesh.faces["body"]
+    face = face[share[face].min(1) > 0.35]
+    a, b, c = (vertices[face[:, k]] for k in range(3))
+    size = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    count = {"down": 330, "tied": 190, "curls": 520}.get(style.comb, 300)
+    pick = face[rng.choice(len(face), count, p=size / size.sum())]
+    mix = rng.dirichlet([1, 1, 1], count).astype(np.float32)
+    roots = np.einsum("nk,nkj->nj", mix, vertices[pick])
+    outward = _unit(np.einsum("nk,nkj->nj", mix, normals[pick]))
+    points, below = _grow(rng, style, roots, outward, tree, vertices[solid], normals[solid])
+    wide = {"down": 0.1, "tied": 0.075, "curls": 0.06}.get(style.comb, 0.055)
+    width = (wide * rng.uniform(0.6, 1.3, count)).astype(np.float32)
+    grown = [ribbons(rng, points, below, width, (bones[0], bones[1], bones[2]))]
+    if style.comb == "tied":
+        grown.append(
+            _knot(rng, style, vertices, bones[2])
+            if style.tail == 0
+            else _tail(rng, style, tree, vertices[solid], normals[solid], (bones[0], bones[1], bones[2]))
+        )
+    return grown
+
+
+def _knot(rng: np.random.Generator, style: Style, vertices: Floats, bone: int) -> parts.Part:
+    """Returns a bun behind or on top of the head."""
+    size = float(rng.uniform(0.28, 0.45))
+    middle = TIE + np.array([0, rng.choice([0.0, 0.85]), 0.0], np.float32)
+    if middle[1] > 8.3:
+        middle[2] = 0.25
+    turn, rise = np.meshgrid(np.linspace(0, 2 * np.pi, 14), np.linspace(-np.pi / 2, np.pi / 2, 9))
+    ball = np.stack([np.cos(turn) * np.cos(rise), np.sin(rise), np.sin(turn) * np.cos(rise)], -1).reshape(-1, 3)
+    extra = np.zeros((len(ball), 4), np.float32)
+    extra[:, :3] = np.stack([-np.sin(turn), 0.3 + 0 * turn, np.cos(turn)], -1).reshape(-1, 3)
+    rest = np.stack([rise * 3, turn * 0, turn], -1).reshape(-1, 3)
+    return parts.rigid(middle + ball * size, parts.grid_faces(9, 14), parts.Material.HAIR, bone, rest, 0.8, extra=extra)
+
+
+def _tail(
+    rng: np.random.Generator, style: Style, tree: cKDTree, skin: Floats, out: Floats, bones: tuple[int, int, int]
+) -> parts.Part:
+    """Returns a ponytail that falls from the tie, at times over a shoulder."""
+    count = 50
+    away = np.array([rng.normal(0, 0.5), 0.2, -1.0])
+    loose = Style("down", 0.0, style.tail, 0.0, wave=style.wave)
+    roots = (TIE + rng.normal(0, 0.06, (count, 3))).astype(np.float32)
+    outward = _unit((away + rng.normal(0, 0.2, (count, 3))).astype(np.float32))
+    points, below = _grow(rng, loose, roots, outward, tree, skin, out)
+    return ribbons(rng, points, below, np.full(count, 0.09, np.float32), bones)

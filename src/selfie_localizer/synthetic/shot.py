@@ -1,0 +1,212 @@
+"""Taking the picture: where camera, head and hands are, how the face is framed, and the person before a background."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from selfie_localizer.synthetic import eyewear, figure, head, light, parts, pose, raster, truth
+from selfie_localizer.synthetic.figure import Figure, Posed
+
+Floats = NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+FINE = 1.5  # The person is rendered this much finer than the picture and scaled down, which smooths edges.
+WAIST = 0.35  # The mesh ends here (rest height); a picture never shows it.
+
+
+@dataclass(frozen=True)
+class View:
+    """How a person's points come to the picture: pixels = middle + focal * (x, -y) / distance, origin top left."""
+
+    focal: float
+    middle: Floats
+    distance: float
+
+    def project(self, points: Floats) -> tuple[Floats, Floats]:
+        """Returns pixels (P, 2) and distances from the camera (P,) of points in camera space (P, 3)."""
+        depth = self.distance - points[:, 2]
+        safe = np.maximum(depth, 0.05)[:, None]
+        at = self.middle + self.focal * points[:, :2] * [1, -1] / safe
+        return at.astype(np.float32), depth.astype(np.float32)
+
+
+def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) -> tuple[pose.Pose, str | None]:
+    """Draws head and arms; returns them and the side of the hand that holds a phone in sight, if any.
+
+    Args:
+        kind: `arm` (held at arm's length), `mirror` or `portrait`.
+        camera: Where the camera is from the face, in the body's frame.
+        face: Middle of the face in the body's frame.
+    """
+    yaw = float(np.arctan2(camera[0], camera[2]))
+    lift = float(np.arctan2(camera[1], np.hypot(camera[0], camera[2])))
+    spread = 0.5 if rng.random() < 0.15 else 0.17
+    turn = 0.75 * yaw + rng.normal(0, spread)
+    nod = -0.6 * lift + rng.normal(0.02, 0.12)
+    tilt = rng.normal(0, 0.14)
+    turned = pose.rotation(float(np.clip(turn, -1.1, 1.1)), float(np.clip(nod, -0.5, 0.5)), tilt)
+    hands = {s: np.array([k * 2.3, 0.6, 0.6]) + rng.normal(0, 0.15, 3) for s, k in (("l", 1.0), ("r", -1.0))}
+    grip = {"l": 0.5, "r": 0.5}
+    held = None
+    side = str(rng.choice(["l", "r"]))
+    outward = 1.0 if side == "l" else -1.0
+    if kind == "arm":
+        # The hand holds the phone at its edge: beside and below the lens.
+        hands[side] = face + camera + [outward * rng.uniform(0.2, 0.9), -rng.uniform(0.6, 1.3), -0.2]
+    elif kind == "mirror":
+        hands[side] = np.array([outward * rng.uniform(0.5, 1.6), rng.uniform(4.2, 6.2), rng.uniform(2.6, 3.6)])
+        grip[side] = 0.7
+        held = side
+    other = "r" if side == "l" else "l"
+    if rng.random() < 0.07:  # A hand at the cheek or the hair.
+        out = -outward
+        hands[other] = face + [out * rng.uniform(0.7, 1.1), rng.uniform(-1.2, -0.5), rng.uniform(-0.2, 0.2)]
+    return pose.Pose(turned, hands, grip), held
+
+
+def _camera(rng: np.random.Generator, kind: str) -> tuple[Floats, float]:
+    """Draws where the camera is from the face (decimetres, in the body's frame) and its roll."""
+    distance = {"arm": rng.uniform(3.6, 6.6), "mirror": rng.uniform(9, 16), "portrait": rng.uniform(9, 20)}[kind]
+    azimuth = rng.normal(0, 0.3)
+    lift = {"arm": rng.normal(0.16, 0.2), "mirror": rng.normal(-0.05, 0.1), "portrait": rng.normal(0.03, 0.09)}[kind]
+    roll = rng.normal(0, 0.12 if kind == "arm" else 0.04)
+    direction = [np.sin(azimuth) * np.cos(lift), np.sin(lift), np.cos(azimuth) * np.cos(lift)]
+    return np.array(direction, np.float32) * np.float32(distance), float(roll)
+
+
+def _frame(rng: np.random.Generator, posed: Posed, width: int, height: int, wanted: float, at: Floats | None) -> View:
+    """Chooses focal length and middle so that the face gets a size and a place.
+
+    Args:
+        wanted: Side of the square as large as the face's box, as a share of the picture's side (root of the areas).
+        at: Where the box's middle goes, as shares of width and height; drawn if None.
+    """
+    distance = float(posed.camera[2])
+    unit = View(1.0, np.zeros(2, np.float32), distance)
+    points, _ = unit.project(posed.body)
+    patch = points[truth.face_patch()]
+    low, high = patch.min(0), patch.max(0)
+    w, h = high - low
+    focal = wanted * np.sqrt(width * height / (w * h))
+    # A face never fills more than the picture's width and height.
+    focal = min(focal, 0.9 * width / w, 0.92 * height / h)
+    if at is None:
+        share = h * focal / height
+        at = np.array([rng.normal(0.5, 0.075), rng.normal(0.31 + 0.3 * share, 0.06)], np.float32)
+        if rng.random() < 0.06:  # Cut by the frame.
+            at = at + rng.normal(0, 0.16, 2)
+    size = np.array([width, height])
+    half = np.array([w, h]) * focal / 2 / size
+    # At least about two thirds of a face stay inside.
+    at = np.clip(at, half * 0.45, 1 - half * 0.45)
+    mesh = head.load()
+    bottom = points[(mesh.vertices[:, 1] < WAIST) & (np.abs(mesh.vertices[:, 0]) < 1.6), 1].min()
+    centre = (low + high) / 2
+    # The mesh's lower end stays outside.
+    need = (1.02 * height - at[1] * height) / max(bottom - centre[1], 1e-6)
+    focal = max(focal, min(need, 0.9 * width / w))
+    middle = (at * size - centre * focal).astype(np.float32)
+    return View(float(focal), middle, distance)
+
+
+def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) -> Floats:
+    """Returns the picture with the person before it, display-referred float32 (H, W, 3)."""
+    height, width = picture.shape[:2]
+    rows, columns = round(height * FINE), round(width * FINE)
+    scale = np.array([columns / width, rows / height], np.float32)
+    scene = posed.scene
+    at, depth = view.project(scene.vertices)
+    at = at * scale - 0.5
+    ids = raster.rasterize(at, depth, scene.faces, scene.two_sided, columns, rows)
+    where, triangles, a = raster.interpolate(ids, at, depth, scene.faces, scene.attributes)
+    if not len(where):
+        return picture
+    shadows = light.ShadowMap(scene.vertices, scene.faces, glow)
+    colour = figure.shade(posed, triangles, a, shadows.lit(a[:, parts.POSITION]), glow)
+    skin = scene.material[triangles] == parts.Material.SKIN
+    exposure = _exposure(posed, colour[skin & (a[:, parts.REST][:, 1] > 6.3)])
+    canvas = np.zeros((rows * columns, 4), np.float32)
+    canvas[where, :3], canvas[where, 3] = colour * exposure, 1
+    if posed.lens is not None and posed.figure.glasses is not None:
+        lens = posed.lens
+        spot, far = view.project(lens.vertices)
+        spot = spot * scale - 0.5
+        seen = raster.rasterize(spot, far, lens.faces, lens.two_sided, columns, rows)
+        flat, _, b = raster.interpolate(seen, spot, far, lens.faces, lens.attributes)
+        front = np.full(rows * columns, -1e9, np.float32)
+        front[where] = a[:, parts.POSITION][:, 2]
+        open_ = b[:, parts.POSITION][:, 2] > front[flat] - 0.02
+        flat, b = flat[open_], b[open_]
+        if len(flat):
+            b[:, parts.NORMAL] /= np.linalg.norm(b[:, parts.NORMAL], axis=1, keepdims=True)
+            around = light.linear(cv2.resize(picture[:, ::-1], (48, 32), interpolation=cv2.INTER_AREA))
+            under = canvas[flat, :3] / exposure
+            glasses = posed.figure.glasses
+            from selfie_localizer.synthetic.materials import shade_lens
+
+            canvas[flat, :3] = exposure * shade_lens(b, under, glow, posed.camera, glasses, around / exposure)
+            canvas[flat, 3] = np.maximum(canvas[flat, 3], glasses.dark)
+    canvas[:, :3] = _displayed(canvas[:, :3]) * canvas[:, 3:]
+    small = cv2.resize(canvas.reshape(rows, columns, 4), (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(picture * (1 - small[..., 3:]) + small[..., :3], np.float32)
+
+
+def _exposure(posed: Posed, skin: Floats) -> float:
+    """Returns what to multiply linear light with so that the face is about as bright as its colour says."""
+    if not len(skin):
+        return 1.0
+    wanted = float(light.linear(posed.figure.looks.skin) @ [0.2126, 0.7152, 0.0722])
+    found = float(np.percentile(skin @ np.array([0.2126, 0.7152, 0.0722], np.float32), 60))
+    return float(np.clip((0.8 * wanted + 0.05) / max(found, 1e-3), 0.2, 8))
+
+
+def _displayed(linear: Floats) -> Floats:
+    """Returns linear light as display-referred values, with a shoulder instead of a hard end."""
+    value = np.power(np.maximum(linear, 0), 1 / 2.2)
+    return np.where(value > 0.8, 0.8 + 0.2 * (1 - np.exp((0.8 - value) / 0.2)), value).astype(np.float32)
+
+
+def _stand(rng: np.random.Generator, who: Figure, kind: str, camera: Floats, roll: float) -> Posed:
+    """Poses a figure for a camera."""
+    mesh = head.load()
+    face = who.morphed[truth.face_patch()].mean(0)
+    posture, held = _posture(rng, kind, camera, face)
+    things = []
+    if held is not None:
+        things.append(eyewear.phone(rng, mesh, who.morphed, held, camera))
+    return figure.place(who, things, posture, camera, roll)
+
+
+def take(rng: np.random.Generator, picture: Floats) -> tuple[Floats, Box]:
+    """Puts one or two people before a background.
+
+    Args:
+        picture: float32 (H, W, 3), display-referred.
+
+    Returns:
+        The picture, and x1, y1, x2, y2 of the larger face in pixels.
+    """
+    height, width = picture.shape[:2]
+    kind = str(rng.choice(["arm", "mirror", "portrait"], p=[0.52, 0.08, 0.4]))
+    glow = light.draw_light(rng, picture.mean((0, 1)))
+    camera, roll = _camera(rng, kind)
+    posed = _stand(rng, figure.draw_figure(rng), kind, camera, roll)
+    wanted = float(np.clip(np.exp(rng.normal(np.log(0.41), 0.26)), 0.13, 0.8))
+    at = None
+    pair = kind != "mirror" and rng.random() < 0.09
+    if pair:
+        side = float(rng.choice([-1.0, 1.0]))
+        wanted = float(rng.uniform(0.22, 0.4))
+        at = np.array([0.5 + side * rng.uniform(0.1, 0.22), rng.normal(0.45, 0.05)], np.float32)
+    view = _frame(rng, posed, width, height, wanted, at)
+    points, _ = view.project(posed.body)
+    box = truth.box(points, width, height)
+    if pair:
+        again, _ = _camera(rng, "portrait")
+        friend = _stand(rng, figure.draw_figure(rng), "portrait", again, roll)
+        share = wanted * float(rng.uniform(0.6, 0.85))
+        place = np.array([0.5 - side * rng.uniform(0.12, 0.3), rng.normal(0.42, 0.06)], np.float32)
+        picture = _paint_person(friend, _frame(rng, friend, width, height, share, place), picture, glow)
+    return _paint_person(posed, view, picture, glow), box
