@@ -142,7 +142,7 @@ def sample_texture(image: Floats, x: Floats, y: Floats, border: int = cv2.BORDER
     OpenCV's remap takes at most 32767 columns, so the positions come in rows.
     """
     count = len(x)
-    rows = -(-count // 4096)
+    rows = max(-(-count // 4096), 1)
     padded = np.zeros((2, rows * 4096), np.float32)
     padded[0, :count], padded[1, :count] = x, y
     maps = padded.reshape(2, rows, 4096)
