@@ -98,10 +98,13 @@ def _arm(rest: Floats) -> Floats:
 def _neckline(garment: Garment, rest: Floats, extra: float = 0.0) -> Floats:
     """Returns how far below the neckline points (P, 3) lie, decimetres (P,); `extra` makes the dip deeper."""
     x, y, z = rest.T
-    ring = 5.62 - 0.5 * z
-    reach = np.clip(1 - np.abs(x) / (garment.wide + 0.1 * (garment.kind in ("suit", "jacket"))), 0, 1)
+    # A ring around the neck, lower in front; the shoulders beside it are covered whatever their height.
+    ring = 5.62 - 0.24 * (z - 0.1) / np.sqrt(x * x + (z - 0.1) ** 2 + 0.02)
+    half = garment.wide + 0.1 * (garment.kind in ("suit", "jacket"))
+    reach = np.clip(1 - np.abs(x) / half, 0, 1)
     dip = reach if garment.pointed else np.sqrt(1 - (1 - reach) ** 2)
-    return ring - (garment.deep + extra) * dip * (z > 0.1) - y
+    beside = np.minimum(np.abs(x) - 0.7, 6.0 - y)
+    return np.maximum(ring - (garment.deep + extra) * dip * (z > 0.1) - y, beside)
 
 
 def cover(garment: Garment, rest: Floats) -> Floats:

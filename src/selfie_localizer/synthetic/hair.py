@@ -53,9 +53,9 @@ def draw_style(rng: np.random.Generator, person: head.Person) -> Style:
     if person.male > 0.5:
         age = float(np.clip((person.age - 30) / 35, 0, 1))
         names = ["none", "buzz", "side", "forward", "up", "back", "curls", "down"]
-        odds = np.array([0.05 + 0.25 * age, 0.16, 0.3, 0.12, 0.14 * (1 - age), 0.1, 0.08, 0.05])
+        odds = np.array([0.03 + 0.2 * age, 0.14, 0.3, 0.12, 0.14 * (1 - age), 0.1, 0.08, 0.05])
         if frizzy:
-            odds = np.array([0.15 + 0.2 * age, 0.45, 0.03, 0.03, 0.05, 0.03, 0.25, 0.04])
+            odds = np.array([0.06 + 0.2 * age, 0.45, 0.03, 0.03, 0.05, 0.03, 0.25, 0.04])
         comb = str(rng.choice(names, p=odds / odds.sum()))
         recede = float(np.clip(rng.normal(0.15 + 0.6 * age, 0.25), 0, 1)) if comb != "down" else 0.0
         length = {"side": 0.75, "forward": 0.6, "up": 0.6, "back": 0.9, "curls": 0.35, "down": 2.5}.get(comb, 0)

@@ -168,7 +168,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 def draw_expression(rng: np.random.Generator) -> dict[str, float]:
     """Draws the weights of the expression units: neutral, smiling with lips closed or open, pouting, surprised."""
     unit: dict[str, float] = {}
-    kind = rng.choice(["neutral", "smile", "grin", "pout", "surprise", "wink"], p=[0.3, 0.3, 0.22, 0.1, 0.04, 0.04])
+    kind = rng.choice(["neutral", "smile", "grin", "pout", "surprise", "wink"], p=[0.27, 0.32, 0.28, 0.07, 0.03, 0.03])
     strength = float(rng.uniform(0.35, 1.0))
     if kind in ("smile", "grin", "wink"):
         unit["mouth-corner-puller"] = 0.8 * strength

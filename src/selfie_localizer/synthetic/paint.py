@@ -144,9 +144,9 @@ def _strokes(
 
 
 def _brows(rng: np.random.Generator, sheet: NDArray[np.uint8], male: float, make_up: float) -> None:
-    lift, arch, thick = rng.normal(0, 0.012), rng.uniform(0.01, 0.06), rng.uniform(0.026, 0.05) * (0.8 + 0.45 * male)
+    lift, arch, thick = rng.normal(0, 0.012), rng.uniform(0.01, 0.06), rng.uniform(0.02, 0.04) * (0.75 + 0.45 * male)
     inner, outer = rng.uniform(0.1, 0.16), rng.uniform(0.52, 0.6)
-    count = 190
+    count = 150
     for side in (-1, 1):
         t = rng.uniform(0, 1, count)
         x = inner + (outer - inner) * t
@@ -154,10 +154,10 @@ def _brows(rng: np.random.Generator, sheet: NDArray[np.uint8], male: float, make
         width = thick * np.clip(1.35 - 0.95 * t, 0.25, 1) * np.clip(t * 5 + 0.5, 0, 1)
         y = y + rng.uniform(-1, 1, count) * width
         slope = 1.2 - 1.3 * t + rng.normal(0, 0.15, count)
-        length = rng.uniform(0.05, 0.09, count)
+        length = rng.uniform(0.04, 0.075, count)
         roots = np.stack([x, y], 1)
         tips = roots + np.stack([np.cos(slope), np.sin(slope)], 1) * length[:, None]
-        _strokes(rng, sheet, roots * [side, 1], tips * [side, 1], 110 if make_up < 0.4 else 170, 240)
+        _strokes(rng, sheet, roots * [side, 1], tips * [side, 1], 70 if make_up < 0.4 else 120, 210)
 
 
 _FULL = [(0, 6.05), (0.5, 6.12), (0.85, 6.38), (1.08, 6.75), (1.1, 7.2), (0.98, 7.2), (0.93, 6.86), (0.62, 6.66),
@@ -210,7 +210,7 @@ def draw_paint(rng: np.random.Generator, person: head.Person, looks: Looks, rece
     """Paints a face."""
     brows = np.zeros((HEIGHT, WIDTH), np.uint8)
     _brows(rng, brows, person.male, looks.make_up)
-    cover = cv2.GaussianBlur(brows, (0, 0), 0.7).astype(np.float32) / 255
+    cover = cv2.GaussianBlur(brows, (0, 0), 1.1).astype(np.float32) / 255
     density = thickness = np.zeros((HEIGHT, WIDTH), np.float32)
     if looks.beard != "none":
         density, thickness = _beard(rng, looks.beard)

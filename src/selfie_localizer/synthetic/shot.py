@@ -127,6 +127,9 @@ def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) 
     colour = figure.shade(posed, triangles, a, shadows.lit(a[:, parts.POSITION]), glow)
     skin = scene.material[triangles] == parts.Material.SKIN
     exposure = _exposure(posed, colour[skin & (a[:, parts.REST][:, 1] > 6.3)])
+    # A phone takes out part of the light's colour.
+    arriving = glow.key_colour + glow.ambient(np.array([[0, 0, 1]], np.float32))[0]
+    exposure = exposure * np.power(arriving.mean() / arriving, np.float32(0.65))
     canvas = np.zeros((rows * columns, 4), np.float32)
     canvas[where, :3], canvas[where, 3] = colour * exposure, 1
     if posed.lens is not None and posed.figure.glasses is not None:
@@ -153,13 +156,13 @@ def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) 
     return np.asarray(picture * (1 - small[..., 3:]) + small[..., :3], np.float32)
 
 
-def _exposure(posed: Posed, skin: Floats) -> float:
+def _exposure(posed: Posed, skin: Floats) -> np.float32:
     """Returns what to multiply linear light with so that the face is about as bright as its colour says."""
     if not len(skin):
-        return 1.0
+        return np.float32(1)
     wanted = float(light.linear(posed.figure.looks.skin) @ [0.2126, 0.7152, 0.0722])
     found = float(np.percentile(skin @ np.array([0.2126, 0.7152, 0.0722], np.float32), 60))
-    return float(np.clip((0.8 * wanted + 0.05) / max(found, 1e-3), 0.2, 8))
+    return np.float32(np.clip((0.85 * wanted + 0.06) / max(found, 1e-3), 0.2, 8))
 
 
 def _displayed(linear: Floats) -> Floats:
