@@ -18,7 +18,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for verb in ("annotate", "validate", "prepare", "tune", "train", "evaluate", "render", "fetch", "summary"):
+    stages = ("annotate", "validate", "prepare", "tune", "train", "evaluate", "promote")
+    for verb in (*stages, "rollback", "status", "render", "fetch", "summary"):
         assert f"    {verb} " in done.stdout
 
 

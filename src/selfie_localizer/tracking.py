@@ -1,8 +1,9 @@
 """MLflow: the only place that knows how runs are named, tagged and nested.
 
 One experiment, `selfie-localizer`. Each backbone has one training run, named as the backbone, and, where something
-was searched, one study run `<backbone> tuning` with its trials nested in it. Every run carries the tags `stage`
-(`train`, `tune` or `trial`) and `backbone`, by which the UI filters and later stages find it.
+was searched, one study run `<backbone> tuning` with its trials nested in it. A model whose training run is not in the
+store gets a run `<backbone> logged again` when it is promoted. Every run carries the tags `stage` (`train`, `tune`,
+`trial` or `promote`) and `backbone`, by which the UI filters and later stages find it.
 
 The store is `MLFLOW_TRACKING_URI` where that is set, else `mlflow.db` in the project's folder.
 """
@@ -27,7 +28,7 @@ os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-Stage = Literal["train", "tune", "trial"]
+Stage = Literal["train", "tune", "trial", "promote"]
 
 
 def tracking_uri(root: Path = Path(".")) -> str:
@@ -55,8 +56,13 @@ def open_run(
         parent: Id of the run in which this one is nested.
         trial: Number of the trial, for stage `trial`.
     """
-    _quiet()
-    name = {"train": backbone, "tune": f"{backbone} tuning", "trial": f"{backbone} trial {trial}"}[stage]
+    quiet()
+    name = {
+        "train": backbone,
+        "tune": f"{backbone} tuning",
+        "trial": f"{backbone} trial {trial}",
+        "promote": f"{backbone} logged again",
+    }[stage]
     journals = root / ".state/tracking"
     for journal in sorted(journals.glob("*.jsonl")):
         Run.replay(journal)
@@ -125,13 +131,18 @@ def _tags(stage: Stage, backbone: str, root: Path, parent: str | None) -> dict[s
     tags["mlflow.source.type"] = "PROJECT"
     if parent:
         tags["mlflow.parentRunId"] = parent
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = git_commit(root)
     if commit:
         tags["mlflow.source.git.commit"] = commit
         tags["git_dirty"] = str(bool(_git(root, "status", "--porcelain", "--untracked-files=no"))).lower()
     if "DVC_EXP_NAME" in os.environ:
         tags["dvc_exp"] = os.environ["DVC_EXP_NAME"]
     return tags
+
+
+def git_commit(root: Path = Path(".")) -> str:
+    """Returns the commit that is checked out, or nothing outside a repository."""
+    return _git(root, "rev-parse", "HEAD")
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -142,7 +153,7 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keeps the database's set-up and other chatter out of the user's sight; errors still show."""
     import logging
 

@@ -1,0 +1,125 @@
+"""The candidate: the best model of this run, and its place in the registry."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfie_localizer import files, params, tracking
+from selfie_localizer.dataset.store import STORE
+from selfie_localizer.errors import UserError
+from selfie_localizer.progress import say
+from selfie_localizer.registry.versions import Registry, has_files, number
+from selfie_localizer.state import locked_state
+
+EVALUATION = Path("reports/evaluation")
+SERVED = "served"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may become champion.
+
+    Attributes:
+        backbone: Key of its backbone.
+        meta: Content of its `meta.json`.
+        test_iou: Its mean IoU on the test split.
+        test_split: Digest of the store that the split is part of.
+    """
+
+    backbone: str
+    meta: dict[str, Any]
+    test_iou: float
+    test_split: str
+
+    @property
+    def digest(self) -> str:
+        """Names the weights: equal digests mean the same model."""
+        return str(self.meta["model_digest"])
+
+
+def best(settings: params.Params, root: Path) -> Candidate:
+    """Returns the model with the highest test IoU; of equals, the one whose backbone comes first.
+
+    Raises:
+        UserError: There are no backbones, or one was not trained or evaluated.
+    """
+    if not settings.backbones:
+        raise UserError("params.yaml lists no backbone, so there is nothing to promote; add one to `backbones`")
+    test_split = _read(root / STORE / "store.json", "prepare")["digest"]
+    candidates = []
+    for backbone in settings.backbones:
+        meta = _read(root / "models" / backbone / "meta.json", f"train@{backbone}")
+        score = _read(root / EVALUATION / f"{backbone}.json", "evaluate")["test_iou"]
+        candidates.append(Candidate(backbone, meta, float(score), test_split))
+    return max(candidates, key=lambda candidate: candidate.test_iou)
+
+
+def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
+    """Returns the candidate's version, which is made where the registry does not have this model yet."""
+    current = {
+        "test_iou": candidate.test_iou,
+        "test_split": candidate.test_split,
+        "data_hash": tracking.data_version(root),
+    }
+    version = registry.by_digest(candidate.digest)
+    if version is not None:
+        registry.tag(version, **current)
+        return version
+    run_id, commit = _run(candidate, root)
+    model_id = _logged(registry, run_id) or _log(candidate, registry, run_id, root)
+    fixed = {
+        "model_digest": candidate.digest,
+        "backbone": candidate.backbone,
+        "git_commit": commit,
+        "params_hash": files.digest(candidate.meta["settings"]),
+    }
+    version = registry.register(model_id, fixed | current)
+    say(f"promote: {candidate.backbone} is version {number(version)}, test IoU {candidate.test_iou:.3f}")
+    return version
+
+
+def _run(candidate: Candidate, root: Path) -> tuple[str, str]:
+    """Returns the run that the model belongs to and the commit it was trained at.
+
+    A run-cache hit skips training, and a database may be gone: then the model gets a run of its own.
+    """
+    for stage in ("train", "promote"):
+        for run in tracking.find_runs(root, stage, candidate.backbone, model_digest=candidate.digest):
+            return run.info.run_id, run.data.tags.get("mlflow.source.git.commit", "")
+    say(f"promote: MLflow has no training run of {candidate.backbone}'s model, so it gets a run of its own")
+    with (
+        locked_state("promote", candidate.digest, root / ".state") as state,
+        tracking.open_run("promote", candidate.backbone, root, state) as run,
+    ):
+        run.params(tracking.flat(candidate.meta["settings"]))
+        run.metrics({"best_val_iou": candidate.meta["val_iou"], "test_iou": candidate.test_iou})
+        run.tags({"model_digest": candidate.digest})
+    if run.id is None:
+        raise UserError(f"MLflow at {run.uri} does not answer; start its server and run `dvc repro promote` again")
+    return run.id, tracking.git_commit(root)
+
+
+def _logged(registry: Registry, run_id: str) -> str | None:
+    """Returns the served model that a promotion killed before registering it had logged in the run."""
+    experiment = registry.client.get_run(run_id).info.experiment_id
+    query = f"source_run_id = '{run_id}' and name = '{SERVED}'"
+    for model in registry.client.search_logged_models([experiment], query):
+        if str(model.status) == "READY" and has_files(model.artifact_location):
+            return str(model.model_id)
+    return None
+
+
+def _log(candidate: Candidate, registry: Registry, run_id: str, root: Path) -> str:
+    from selfie_localizer.registry import package
+
+    path = root / "models" / candidate.backbone / "model.keras"
+    logged = package.log_served(path, candidate.meta, run_id, SERVED, uri=registry.uri)
+    return str(logged.model_id)
+
+
+def _read(path: Path, stage: str) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{path}: missing or damaged; run `dvc repro {stage}` first") from None

@@ -1,0 +1,132 @@
+"""The gates between a candidate and the champion's place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfie_localizer import params
+from selfie_localizer.dataset.store import STORE, open_store
+from selfie_localizer.errors import UserError
+from selfie_localizer.evaluation.scores import SLICES, judge, paired_difference
+from selfie_localizer.registry.rescore import Answers
+
+ASKED = 32
+# A reloaded model may round otherwise than evaluate did; another model differs by more than this.
+SAME_IOU = 0.01
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """The images that both sides are judged on.
+
+    Attributes:
+        table: The store's rows of the test split.
+        candidate: What evaluate wrote of the candidate, image by image, in the same order.
+        paths: The image files.
+    """
+
+    table: pd.DataFrame
+    candidate: pd.DataFrame
+    paths: list[Path]
+
+    def iou(self, answers: Answers, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Returns the IoU of a version's answers on all images or on these rows; 0 where it found nothing."""
+        rows = np.arange(len(self.table)) if rows is None else rows
+        brightness = self.candidate["brightness"].to_numpy()[rows]
+        judged = judge(answers.boxes, self.table.iloc[rows].reset_index(drop=True), brightness)
+        return judged["iou"].to_numpy(dtype=np.float64)
+
+    def sample(self) -> NDArray[np.int64]:
+        """Returns rows of at most `ASKED` images, spread over the split."""
+        return np.unique(np.linspace(0, len(self.table) - 1, min(ASKED, len(self.table))).round().astype(np.int64))
+
+
+def read_split(evaluated: Path, root: Path) -> SplitImages:
+    """Reads the test split and the candidate's scores on it.
+
+    Args:
+        evaluated: The candidate's `reports/evaluation/<backbone>.csv`.
+        root: The project's folder.
+
+    Raises:
+        UserError: Something is missing, or the scores are of other images.
+    """
+    store = open_store(root / STORE)
+    table = store.table.iloc[store.indices("test", labelled=False)].reset_index(drop=True)
+    try:
+        candidate = pd.read_csv(evaluated, dtype={"image": str}, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{evaluated}: cannot be read ({error}); run `dvc repro evaluate`") from None
+    if list(candidate["image"]) != list(table["image"]):
+        raise UserError(f"{evaluated}: holds other images than the test split; run `dvc repro evaluate`")
+    paths = [root / "data/images" / name for name in table["image"]]
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise UserError(
+            f"{missing[0]}: missing, with {len(missing) - 1} more; `dvc checkout data.dvc` brings data/ back"
+        )
+    return SplitImages(table, candidate, paths)
+
+
+Gate = dict[str, Any]
+
+
+def over_floor(test_iou: float, floor: float) -> Gate:
+    """Asks for more than a baseline gives."""
+    text = f"test IoU {test_iou:.3f}, the floor is {floor:.3f}"
+    return {"passed": test_iou > floor, "says": text, "test_iou": round(test_iou, 4), "floor": round(floor, 4)}
+
+
+def better(candidate: NDArray[np.float64], champion: NDArray[np.float64], settings: params.Promote, seed: int) -> Gate:
+    """Asks for a gain over the champion, on the same images, that is not chance."""
+    gain = paired_difference(candidate, champion, seed)
+    text = (
+        f"{gain['mean']:+.3f} test IoU against the champion's {champion.mean():.3f} on the same images, "
+        f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, which must lie above {settings.margin:+.3f}"
+    )
+    scores = {"test_iou": round(float(candidate.mean()), 4), "champion_iou": round(float(champion.mean()), 4)}
+    return {"passed": bool(gain["low"] > settings.margin), "says": text, **scores, "gain": gain}
+
+
+def no_slice_worse(candidate: pd.DataFrame, champion: NDArray[np.float64], settings: params.Promote) -> Gate:
+    """Asks that no kind of image pays for the gain of the others."""
+    worst: tuple[float, str] | None = None
+    drops: dict[str, float] = {}
+    for column, parts in SLICES.items():
+        for name, low, high in parts:
+            inside = (candidate[column].ge(low) & candidate[column].lt(high)).to_numpy()
+            if inside.sum() >= settings.slice_images:
+                drop = float(champion[inside].mean() - candidate["iou"].to_numpy()[inside].mean())
+                drops[f"{column}_{name}"] = round(drop, 4)
+                worst = max(worst or (drop, ""), (drop, f"{column} {name}"))
+    if worst is None:
+        return {"passed": True, "says": f"no slice has {settings.slice_images} images", "drops": drops}
+    text = f"worst slice is {worst[1]}: {-worst[0]:+.3f} against the champion; {-settings.slice_drop:+.3f} is allowed"
+    return {"passed": worst[0] <= settings.slice_drop, "says": text, "drops": drops}
+
+
+def answering(split: SplitImages, answers: Answers) -> Gate:
+    """Asks that the reloaded model answers a real request, and as evaluate says."""
+    rows = split.sample()
+    failed = int((~np.isfinite(answers.boxes).all(axis=1)).sum())
+    if failed:
+        return {"passed": False, "says": f"the reloaded model could not use {failed} of {len(rows)} images"}
+    difference = abs(float(split.iou(answers, rows).mean() - split.candidate["iou"].to_numpy()[rows].mean()))
+    text = f"the reloaded model answered {len(rows)} images; their IoU is {difference:.4f} off what evaluate wrote"
+    return {"passed": difference <= SAME_IOU, "says": text}
+
+
+def quick(answers: Answers, cap: float) -> Gate:
+    """Asks for an answer in time."""
+    took = answers.latency_ms if answers.latency_ms is not None else float("inf")
+    return {"passed": took <= cap, "says": f"one image takes {took:.1f} ms, the cap is {cap:.1f} ms"}
+
+
+def reason(gates: Mapping[str, Gate]) -> str:
+    """Returns why a candidate is rejected; nothing where it is not."""
+    return "; ".join(gate["says"] for gate in gates.values() if not gate["passed"])

@@ -1,0 +1,179 @@
+"""The registered model `selfie-localizer`: its versions, their tags and its two aliases.
+
+`challenger` is the newest candidate, `champion` the version that answers requests. What promote and rollback know of
+the past is kept in tags of the versions, so that it is wherever the registry is:
+
+- `model_digest`, `backbone`, `test_iou`, `test_split`, `data_hash`, `git_commit`, `params_hash`: what the version is;
+- `verdict`: the gates and what they said, as JSON;
+- `approved`, or `rejected` with the reason;
+- `history`: the champions before this one, oldest first, e.g. `1,4,5`;
+- `rolled_back`: a person took it back; promote leaves it alone.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from filelock import FileLock, Timeout
+
+from selfie_localizer import files, tracking
+from selfie_localizer.errors import UserError
+from selfie_localizer.progress import say
+
+NAME = "selfie-localizer"
+CHAMPION, CHALLENGER = "champion", "challenger"
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+class Registry:
+    """Reads and changes the registered model. A `version` is MLflow's `ModelVersion`.
+
+    Args:
+        uri: The tracking store, which holds the registry too.
+    """
+
+    def __init__(self, uri: str) -> None:
+        import mlflow
+
+        tracking.quiet()
+        self.uri = uri
+        self.client = mlflow.MlflowClient(uri)
+
+    def by_alias(self, alias: str) -> Any | None:
+        """Returns the version that an alias points to, or None."""
+        return self._known(lambda: self.client.get_model_version_by_alias(NAME, alias))
+
+    def get(self, wanted: str) -> Any | None:
+        """Returns the version of this number, or None."""
+        return self._known(lambda: self.client.get_model_version(NAME, wanted))
+
+    def by_digest(self, model_digest: str) -> Any | None:
+        """Returns the version of the model with this digest, or None; one whose files are gone does not count."""
+        query = f"name = '{NAME}' and tags.model_digest = '{model_digest}'"
+        for version in sorted(self.client.search_model_versions(query), key=lambda version: int(version.version)):
+            if has_files(self.client.get_model_version_download_uri(NAME, version.version)):
+                return version
+        return None
+
+    def register(self, model_id: str, tags: Mapping[str, Any]) -> Any:
+        """Makes a logged model the next version; it has its tags from its first moment."""
+        import mlflow
+
+        mlflow.set_tracking_uri(self.uri)
+        # MLflow prints what promote says better.
+        with redirect_stderr(StringIO()):
+            made = mlflow.register_model(f"models:/{model_id}", NAME, tags={key: str(tags[key]) for key in tags})
+        return self.client.get_model_version(NAME, made.version)
+
+    def point(self, alias: str, to: str) -> None:
+        """Points an alias to a version, where it does not yet."""
+        now = self.by_alias(alias)
+        if now is None or number(now) != to:
+            self.client.set_registered_model_alias(NAME, alias, to)
+
+    def tag(self, version: Any, **tags: Any) -> None:
+        """Sets those tags of a version that differ; None removes one."""
+        for key, value in tags.items():
+            if value is None and key in version.tags:
+                self.client.delete_model_version_tag(NAME, version.version, key)
+                del version.tags[key]
+            elif value is not None and version.tags.get(key) != str(value):
+                self.client.set_model_version_tag(NAME, version.version, key, str(value))
+                version.tags[key] = str(value)
+
+    def approve(self, version: Any, previous: list[str]) -> None:
+        """Makes a version the champion after `previous`.
+
+        The alias moves last and at once: a kill before leaves the old champion, and repeating ends the same.
+        """
+        self.tag(version, history=",".join(previous), approved="true", rejected=None, rolled_back=None)
+        self.point(CHAMPION, number(version))
+
+    def _known(self, ask: Any) -> Any | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return ask()
+        except MlflowException as error:
+            if error.error_code in _UNKNOWN:
+                return None
+            raise
+
+
+def number(version: Any) -> str:
+    """Returns a version's number as text; a database gives it as an integer, a server as text."""
+    return str(version.version)
+
+
+def has_files(location: str) -> bool:
+    """Tells whether a model kept on this machine still lies there; of one kept elsewhere it is believed."""
+    place = urlsplit(location)
+    return place.scheme != "file" or (Path(unquote(place.path)) / "MLmodel").exists()
+
+
+def history(version: Any) -> list[str]:
+    """Returns the numbers of the champions before a version, oldest first."""
+    return [number for number in version.tags.get("history", "").split(",") if number]
+
+
+@contextmanager
+def opened(root: Path, create: bool = False) -> Iterator[Registry]:
+    """Gives the registry and turns what goes wrong with it into one line.
+
+    Args:
+        root: The project's folder.
+        create: Whether a database that is missing is made.
+
+    Raises:
+        UserError: It is not there, does not answer or refuses.
+    """
+    uri = tracking.tracking_uri(root)
+    database = _database(uri)
+    if database is not None and not database.exists() and not create:
+        raise UserError(f"no model is registered: there is no {database} yet; run `dvc repro` first")
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield Registry(uri)
+    except (MlflowException, SQLAlchemyError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(
+            f"MLflow at {uri} cannot be used ({line}); start its server or set MLFLOW_TRACKING_URI, and run this again"
+        ) from None
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Lets one process of this machine at a time change the registry; the others wait for it.
+
+    The system frees the lock when its process ends, however it ends. It lies beside the database, or, for a server,
+    where every project of this user finds it.
+    """
+    uri = tracking.tracking_uri(root)
+    database = _database(uri)
+    if database is not None:
+        path = database.parent / ".state/registry.lock"
+    else:
+        path = Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}-{files.digest(uri)[:16]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("another process is changing the registry; waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _database(uri: str) -> Path | None:
+    """Returns the file of a SQLite store, or None for a server."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
