@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from selfie_localizer.errors import UserError
+from selfie_localizer.quiet import hush_tensorflow
 
 Verb = Callable[[argparse.Namespace], None]
 
@@ -164,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 on success, 1 on a failure that the message explains, 2 on wrong usage."""
     args = _parser().parse_args(argv)
+    hush_tensorflow()
     try:
         args.verb(args)
         sys.stdout.flush()
