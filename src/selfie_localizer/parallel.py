@@ -1,6 +1,7 @@
 """Work over all cores with results in order and flat memory, by joblib's processes."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -42,6 +43,8 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = 
         return
     from joblib import Parallel, delayed, parallel_config
 
+    # A worker that was idle too long is replaced; on a busy machine joblib says so, which helps nobody.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
     # Orphans of a killed run leave by themselves after the idle time.
     options: dict[str, Any] = {"idle_worker_timeout": 10, "inner_max_num_threads": 1}
     with parallel_config("loky", n_jobs=workers, **options):

@@ -100,11 +100,14 @@ class Prepare(Section):
         image_size: Side of the stored square in pixels.
         validation: Share of the images that early stopping and tuning judge on.
         test: Share of the images that nothing but the final evaluation sees.
+        convention: `auto` moves the sides of all labels to where the boxes of `data/trusted.csv` have theirs; `none`
+            leaves them. Without that file the two are the same.
     """
 
     image_size: int = Field(default=128, ge=32, le=1024)
     validation: float = Field(default=0.1, gt=0, lt=0.5)
     test: float = Field(default=0.1, gt=0, lt=0.5)
+    convention: Literal["auto", "none"] = "auto"
 
 
 class Backbone(Section):

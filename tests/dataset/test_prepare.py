@@ -193,3 +193,61 @@ def test_box_columns_keep_their_pixels(tmp_path: Path) -> None:
     prepare(SETTINGS, workers=1, root=tmp_path)
     table = open_store(tmp_path / "build/store").table
     assert table[BOX[2]].tolist() == (listing["width"] - 3).tolist()
+
+
+def test_trusted_boxes_become_labels_and_map_those_of_the_annotator(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=60)
+    wanted = listing[["image"]].assign(x1=6, y1=4, x2=listing["width"] - 9, y2=listing["height"] - 5)
+    trusted = wanted.iloc[:20].assign(y1=listing["height"] // 3)
+    trusted.to_csv(tmp_path / "data/trusted.csv", index=False)
+    # The annotator missed two of the trusted images and one of the others.
+    write_inputs(tmp_path, listing, listing.iloc[2:59])
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    store = open_store(tmp_path / "build/store")
+    table = store.table.set_index("image")
+    assert "deep/059.png" not in table.index
+    own = table.loc[trusted["image"]]
+    np.testing.assert_array_equal(own[BOX], trusted[BOX])
+    assert set(own["source"]) == {"trusted"}
+    assert "test" not in set(own["split"])
+    others = table[~table.index.isin(trusted["image"])]
+    assert set(others["source"]) == {"haar"}
+    drawn, shift = 2, (others["y1"] - 4) / (others["height"] - 9)
+    assert np.ptp(shift) < 1e-9
+    assert (others["x1"] > drawn).all()
+    report = json.loads((tmp_path / "reports/prepare.json").read_text())["convention"]
+    assert report["trusted"] == 20
+    assert report["pairs"] == 18
+    assert report["mean_iou"]["after"] > report["mean_iou"]["before"]
+
+    prepare(SETTINGS.model_copy(update={"convention": "none"}), workers=1, root=tmp_path)
+    unmapped = open_store(tmp_path / "build/store").table.set_index("image")
+    assert (unmapped.loc[others.index, "x1"] == drawn).all()
+    np.testing.assert_array_equal(unmapped.loc[trusted["image"], BOX], trusted[BOX])
+
+
+def test_a_copy_of_a_trusted_image_under_another_name_stays_out_of_the_test_split_too(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=60)
+    twin = "deep/twin.png"
+    tested = next(row for row in listing.itertuples() if split_of(row.sha256, 0.1, 0.1) == "test")
+    (tmp_path / "data/images" / twin).write_bytes((tmp_path / "data/images" / tested.image).read_bytes())
+    both = pd.concat([listing, listing[listing["image"] == tested.image].assign(image=twin)])
+    write_inputs(tmp_path, both, listing)
+    (tmp_path / "data/trusted.csv").write_text(f"image,x1,y1,x2,y2\n{twin},5,6,30,31\n")
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    row = open_store(tmp_path / "build/store").table.set_index("image").loc[tested.image]
+    assert row["split"] == "train"
+    assert row[BOX].tolist() == [5, 6, 30, 31]
+
+
+@pytest.mark.parametrize("name", ["truth", "trusted"])
+def test_rows_of_trusted_boxes_that_hold_none_are_passed_over_with_a_line(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = make_project(tmp_path)
+    lines = [f"{listing['image'][0]},1,2,20,30", f"{listing['image'][1]},?,2,20,30", "gone.png,1,2,3,4"]
+    (tmp_path / f"data/{name}.csv").write_text("\ufeffimage,x1,y1,x2,y2\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    assert f"{name}.csv: 1 of 3 rows hold no box and are passed over, first deep/001.png,?,2,20,30" in (
+        capsys.readouterr().err
+    )

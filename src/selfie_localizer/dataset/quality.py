@@ -1,5 +1,6 @@
 """Labels against truth: how good the boxes are that training will see. Truth rejects nothing."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,29 @@ import pandas as pd
 from selfie_localizer import boxes
 from selfie_localizer.dataset.store import BOX, TRUTH
 from selfie_localizer.errors import UserError
+from selfie_localizer.progress import say
 
 CUTS = (0.4, 0.5, 0.75)
 
 
-def read_truth(path: Path) -> pd.DataFrame:
-    """Reads trusted boxes.
+def read_boxes(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Reads trusted boxes: `data/truth.csv` or `data/trusted.csv`.
+
+    Args:
+        path: A table with the columns `image,x1,y1,x2,y2`; further ones are ignored.
+        columns: What to call the four coordinates.
 
     Returns:
-        Columns `image`, `truth_x1`, `truth_y1`, `truth_x2` and `truth_y2` (float64, pixels), one row for each image;
-        no rows without the file. Rows that hold no box are left out.
+        Column `image` and the four of `columns` (float64, pixels), one row for each image; no rows without the file.
+        Rows that hold no box are left out, and a line says so.
 
     Raises:
         UserError: The file is no table or lacks a column.
     """
-    if not path.exists():
-        return pd.DataFrame({"image": pd.Series(dtype=str)} | {name: pd.Series(dtype=float) for name in TRUTH})
+    if not os.path.lexists(path):
+        return pd.DataFrame({"image": pd.Series(dtype=str)} | {name: pd.Series(dtype=float) for name in columns})
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read as CSV ({reason}); it needs image,x1,y1,x2,y2") from None
@@ -33,8 +39,13 @@ def read_truth(path: Path) -> pd.DataFrame:
     if missing:
         raise UserError(f"{path}: column {missing[0]} is missing; it needs image,x1,y1,x2,y2")
     numbers = table[BOX].apply(pd.to_numeric, errors="coerce").astype("float64")
-    truth = pd.concat([table["image"], numbers.set_axis(TRUTH, axis=1)], axis=1)
-    return truth[boxes.is_box(numbers)].drop_duplicates("image").reset_index(drop=True)
+    usable = boxes.is_box(numbers)
+    if not usable.all():
+        first = table.loc[~usable].iloc[0]
+        shown = ",".join([first["image"], *first[BOX]])[:80]
+        say(f"{path}: {int((~usable).sum()):,} of {len(table):,} rows hold no box and are passed over, first {shown}")
+    found = pd.concat([table["image"], numbers.set_axis(columns, axis=1)], axis=1)
+    return found[usable].drop_duplicates("image").reset_index(drop=True)
 
 
 def compare(accepted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +59,7 @@ def summarise(both: pd.DataFrame, truth: pd.DataFrame, readable: pd.Series) -> d
 
     Args:
         both: What `compare` returned.
-        truth: What `read_truth` returned.
+        truth: What `read_boxes` returned.
         readable: Names of the images that can be read; truth on others does not count.
 
     Returns:

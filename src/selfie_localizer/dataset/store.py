@@ -22,6 +22,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 STORE = Path("build/store")
 BOX = ["x1", "y1", "x2", "y2"]
 TRUTH = ["truth_x1", "truth_y1", "truth_x2", "truth_y2"]
+TRUSTED = ["trusted_x1", "trusted_y1", "trusted_x2", "trusted_y2"]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pandas as pd
 
 from selfie_localizer import boxes, files, params
 from selfie_localizer.dataset.duplicates import near_duplicates
-from selfie_localizer.dataset.quality import compare, read_truth, summarise
-from selfie_localizer.dataset.store import BOX
+from selfie_localizer.dataset.quality import compare, read_boxes, summarise
+from selfie_localizer.dataset.store import BOX, TRUTH
 from selfie_localizer.dataset.suite import COLUMNS, run_suite
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
@@ -46,7 +46,7 @@ def validate(settings: params.Validate, root: Path = Path(".")) -> None:
     (root / CLEAN).unlink(missing_ok=True)
     rows = _read(root / ANNOTATIONS, COLUMNS)
     listing = _read(root / LISTING, LISTED).replace("", None)
-    truth = read_truth(root / "data/truth.csv")
+    truth = read_boxes(root / "data/truth.csv", TRUTH)
     if rows.empty:
         raise UserError(f"{ANNOTATIONS}: no rows, so no image has a box; reports/annotate.json says why")
     pairs = near_duplicates(listing, settings.near_duplicate_bits)
