@@ -166,7 +166,7 @@ def _curves(rng: np.random.Generator, image: Floats, name: str) -> Floats:
 def _noise(rng: np.random.Generator, image: Floats) -> Floats:
     """Noise of the sensor: brightness in every pixel, colour in coarser grains, both more in the dark."""
     height, width = image.shape[:2]
-    strength = float(np.exp(rng.normal(-4.9, 0.6)))
+    strength = float(np.exp(rng.normal(-5.1, 0.6)))
     if rng.random() < 0.08:
         strength += rng.uniform(0.01, 0.03)
     grain = rng.standard_normal((height, width), dtype=np.float32)

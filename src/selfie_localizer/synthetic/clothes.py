@@ -119,7 +119,7 @@ def cover(garment: Garment, rest: Floats) -> Floats:
     if garment.kind == "straps":
         strap = 0.09 - np.abs(np.abs(x) - 0.72)
         inside = np.maximum(
-            np.minimum(4.75 - 0.5 * np.abs(x) * (np.abs(x) < 0.6) - y, inside), np.minimum(strap, 6.0 - y)
+            np.minimum(4.85 - 0.3 * np.minimum(np.abs(x), 0.6) - y, inside), np.minimum(strap, 6.0 - y)
         )
     if garment.kind in ("tank", "straps", "bare shoulders"):
         # An armhole: round the shoulder and below the armpit.
@@ -134,7 +134,7 @@ def worn(garment: Garment, mesh: head.Mesh, vertices: Floats, normals: Floats) -
     """Returns the vertices with the clothed ones pushed out by the cloth's thickness."""
     low = mesh.vertices[:, 1] < 6.15
     rows = np.flatnonzero(low)
-    share = np.clip(cover(garment, mesh.vertices[rows]) / 0.08, 0, 1)
+    share = np.clip(cover(garment, mesh.vertices[rows]) / (0.06 + 2.5 * garment.thick), 0, 1)
     result = vertices.copy()
     result[rows] += normals[rows] * (share * garment.thick)[:, None]
     return result

@@ -1,6 +1,6 @@
 """A whole person: body, hair, clothes, what is worn on head and nose; built in the rest pose, then posed and shaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,9 +128,9 @@ def shade(posed: Posed, triangles: NDArray[np.int32], a: Floats, lit: Floats, li
     """
     figure, camera = posed.figure, posed.camera
     looks, garment = figure.looks, figure.garment
-    a[:, NORMAL] /= np.maximum(np.linalg.norm(a[:, NORMAL], axis=1, keepdims=True), 1e-6)
+    a[:, NORMAL] = skin.unit(a[:, NORMAL])
     view = skin.view_vectors(a[:, parts.POSITION], camera)
-    backward = ((a[:, NORMAL] * view).sum(1) < 0) & posed.scene.two_sided[triangles]
+    backward = (skin.dot(a[:, NORMAL], view)[:, 0] < 0) & posed.scene.two_sided[triangles]
     a[backward, NORMAL] *= -1
     material = posed.scene.material[triangles]
     colour = np.zeros((len(a), 3), np.float32)
@@ -201,10 +201,7 @@ def place(figure: Figure, held: list[Part], posture: pose.Pose, camera: Floats, 
     def seen(part: Part) -> Floats:
         return (moved(part.vertices, part.bones, part.weights) - middle) @ frame.T
 
-    surfaces = figure.parts + held
-    for part in surfaces:
-        if part.material == Material.HAIR and part.normals is not None or part.material == Material.HAIR:
-            _turn_hair(part, transforms, frame)
+    surfaces = [_turned(p, transforms, frame) if p.material == Material.HAIR else p for p in figure.parts + held]
     scene = parts.join(surfaces, [seen(p) for p in surfaces])
     lens = parts.join([figure.lens], [seen(figure.lens)]) if figure.lens is not None else None
     body = ((body - middle) @ frame.T).astype(np.float32)
@@ -220,9 +217,12 @@ def place(figure: Figure, held: list[Part], posture: pose.Pose, camera: Floats, 
     return Posed(figure, body, scene, lens, at, gaze.astype(np.float32), eyes, size)
 
 
-def _turn_hair(part: Part, transforms: tuple[NDArray[np.float64], NDArray[np.float64]], frame: Floats) -> None:
-    """Turns a part's given normals and its tangents (extra 0:3) with its bones and into camera space, in place."""
+def _turned(part: Part, transforms: tuple[NDArray[np.float64], NDArray[np.float64]], frame: Floats) -> Part:
+    """Returns hair whose given normals and tangents (extra 0:3) moved with its bones into camera space."""
     still = (transforms[0], np.zeros_like(transforms[1]))
-    part.extra[:, :3] = pose.skin(part.extra[:, :3], part.bones, part.weights, still) @ frame.T
-    if part.normals is not None:
-        part.normals = pose.skin(part.normals, part.bones, part.weights, still) @ frame.T
+    extra = part.extra.copy()
+    extra[:, :3] = pose.skin(part.extra[:, :3], part.bones, part.weights, still) @ frame.T
+    normals = part.normals
+    if normals is not None:
+        normals = pose.skin(normals, part.bones, part.weights, still) @ frame.T
+    return replace(part, extra=extra, normals=normals)

@@ -119,7 +119,8 @@ def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floa
         direction[:, 1], direction[:, 2] = -0.6 + 0.3 * front, 1.0
         direction[:, 0] = 0.3 * rng.normal(0, 1, count)
     elif style.comb == "up":
-        direction = normals * 1.0 + np.array([0.0, 0.5, 0.25], np.float32)
+        top = np.clip((roots[:, 1:2] - 7.7) / 0.5, 0, 1)
+        direction = normals * (0.2 + 0.6 * top) + np.array([0.0, 0.5, 0.35], np.float32) * (2 * top - 1)
     elif style.comb == "back":
         direction[:, 1], direction[:, 2], direction[:, 0] = -0.1, -1.0, 0.25 * side
     elif style.comb == "tied":
@@ -157,6 +158,8 @@ def _grow(
     count = len(roots)
     direction = _combed(rng, style, roots, normals)
     length = style.length * rng.uniform(0.75, 1.1, count)
+    if style.comb in ("side", "forward", "up", "back"):  # Short at the sides and behind, long on top.
+        length *= 0.25 + 0.75 * np.clip((roots[:, 1] - 7.6) / 0.5, 0, 1)
     fringe = np.zeros(count, bool)
     if style.fringe:
         fringe = (roots[:, 2] > 0.82) & (roots[:, 1] > 7.8)

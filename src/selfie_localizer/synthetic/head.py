@@ -156,7 +156,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     race = rng.dirichlet([0.35, 0.35, 0.5])
     details: dict[str, float] = {}
     for (low, high), spread in _PAIRS.items():
-        value = float(np.clip(rng.normal(0, spread), -0.9, 0.9))
+        value = float(np.clip(rng.normal(0, 0.75 * spread), -0.8, 0.8))
         details[high if value > 0 else low] = abs(value)
     details[str(rng.choice(_OUTLINES))] = float(rng.uniform(0, 0.7))
     weight = float(np.clip(rng.normal(0.0, 0.4), -0.9, 0.9))

@@ -8,7 +8,7 @@ from selfie_localizer.synthetic.clothes import Garment
 from selfie_localizer.synthetic.eyewear import Glasses
 from selfie_localizer.synthetic.light import Light, sample_texture
 from selfie_localizer.synthetic.parts import AO, EXTRA, NORMAL, POSITION, REST
-from selfie_localizer.synthetic.skin import matte, smoothstep, specular, view_vectors
+from selfie_localizer.synthetic.skin import dot, matte, smoothstep, specular, unit, view_vectors
 
 Floats = NDArray[np.float32]
 
@@ -33,17 +33,14 @@ def shade_hair(
         gloss: Strength of the highlights, 0..1.
     """
     normal, ao = a[:, NORMAL], a[:, AO : AO + 1]
-    length = np.linalg.norm(tangent, axis=1, keepdims=True)
-    t = tangent / np.maximum(length, 1e-6)
+    t = unit(tangent)
     round_off = np.clip((normal @ light.key)[:, None] * 0.7 + 0.3, 0, 1)
     along = (t @ light.key)[:, None]
     key = np.sqrt(np.maximum(1 - along**2, 0)) * round_off * lit[:, None]
     fill = np.clip((normal @ light.fill)[:, None] * 0.6 + 0.4, 0, 1)
     colour = albedo * (light.key_colour * key * 0.9 + light.fill_colour * fill * ao + light.ambient(normal) * ao)
     view = view_vectors(a[:, POSITION], camera)
-    half = view + light.key
-    half /= np.linalg.norm(half, axis=1, keepdims=True)
-    spread = np.sqrt(np.maximum(1 - ((t + 0.12 * normal) * half).sum(1, keepdims=True) ** 2, 0))
+    spread = np.sqrt(np.maximum(1 - dot(t + 0.12 * normal, unit(view + light.key)) ** 2, 0))
     shine = np.power(spread, 40) * round_off * lit[:, None]
     return colour + gloss * shine * light.key_colour * (0.12 * albedo + 0.02 + 0.25 * albedo)
 
@@ -78,7 +75,7 @@ def folded(a: Floats, grain: Floats, depth: float) -> Floats:
     bent = a.copy()
     bent[:, 0] += depth * fold + 0.04 * weave
     bent[:, 1] += depth * other
-    bent[:, NORMAL] /= np.maximum(np.linalg.norm(bent[:, NORMAL], axis=1, keepdims=True), 1e-6)
+    bent[:, NORMAL] = unit(bent[:, NORMAL])
     return bent
 
 
@@ -117,7 +114,7 @@ def shade_lens(a: Floats, under: Floats, light: Light, camera: Floats, glasses: 
     """
     normal, position, rest = a[:, NORMAL], a[:, POSITION], a[:, REST]
     view = view_vectors(position, camera)
-    facing = (normal * view).sum(1, keepdims=True)
+    facing = dot(normal, view)
     normal = np.where(facing < 0, -normal, normal)
     facing = np.abs(facing)
     mirrored = 2 * facing * normal - view

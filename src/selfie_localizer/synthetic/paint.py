@@ -14,7 +14,7 @@ from selfie_localizer.synthetic import head
 
 Floats = NDArray[np.float32]
 
-SCALE = 150  # Pixels for each decimetre.
+SCALE = 112  # Pixels for each decimetre.
 LEFT, TOP = -2.0, 8.75  # Sheet's corner in (u, y).
 WIDTH, HEIGHT = int(4.0 * SCALE), int(3.05 * SCALE)
 HAIRLINE = np.array([(0.0, 8.02), (0.3, 8.01), (0.55, 7.92), (0.72, 7.72), (0.86, 7.52), (1.0, 7.42), (1.12, 7.2)])
@@ -67,7 +67,7 @@ class Looks:
 def draw_looks(rng: np.random.Generator, person: head.Person) -> Looks:
     """Draws colours that go with the person's origin, age and sex."""
     african, asian, caucasian = person.race
-    tone = float(np.clip(african * 0.85 + asian * 0.33 + caucasian * 0.2 + rng.normal(0, 0.13), 0, 1))
+    tone = float(np.clip(african * 0.85 + asian * 0.36 + caucasian * 0.26 + rng.normal(0, 0.13), 0, 1))
     position = tone * (len(SKIN_TONES) - 1)
     k = min(int(position), len(SKIN_TONES) - 2)
     skin = SKIN_TONES[k] * (k + 1 - position) + SKIN_TONES[k + 1] * (position - k)
@@ -120,12 +120,14 @@ def _pixels(points: NDArray[np.floating]) -> NDArray[np.int32]:
 
 def _area(points: NDArray[np.floating] | list[tuple[float, float]], blur: float, mirror: bool = True) -> Floats:
     """Returns a filled polygon with a soft edge, float32 (H, W), and its mirror image."""
-    sheet = np.zeros((HEIGHT, WIDTH), np.uint8)
+    # A soft shape needs few pixels.
+    less = 4 if blur * SCALE > 7 else 2 if blur * SCALE > 3 else 1
+    sheet = np.zeros((HEIGHT // less, WIDTH // less), np.uint8)
     outline = np.asarray(points, np.float64)
-    cv2.fillPoly(sheet, [_pixels(outline)], 255, cv2.LINE_AA, 4)
-    if mirror:
-        cv2.fillPoly(sheet, [_pixels(outline * [-1, 1])], 255, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(sheet, (0, 0), blur * SCALE).astype(np.float32) / np.float32(255)
+    for side in (1, -1) if mirror else (1,):
+        cv2.fillPoly(sheet, [_pixels(outline * [side, 1]) // less], 255, cv2.LINE_AA, 4)
+    soft = cv2.GaussianBlur(sheet, (0, 0), blur * SCALE / less).astype(np.float32) / np.float32(255)
+    return np.asarray(cv2.resize(soft, (WIDTH, HEIGHT)), np.float32)
 
 
 def _strokes(
@@ -210,7 +212,7 @@ def draw_paint(rng: np.random.Generator, person: head.Person, looks: Looks, rece
     """Paints a face."""
     brows = np.zeros((HEIGHT, WIDTH), np.uint8)
     _brows(rng, brows, person.male, looks.make_up)
-    cover = cv2.GaussianBlur(brows, (0, 0), 1.1).astype(np.float32) / 255
+    cover = cv2.GaussianBlur(brows, (0, 0), 0.8).astype(np.float32) / 255
     density = thickness = np.zeros((HEIGHT, WIDTH), np.float32)
     if looks.beard != "none":
         density, thickness = _beard(rng, looks.beard)
@@ -250,6 +252,7 @@ def draw_paint(rng: np.random.Generator, person: head.Person, looks: Looks, rece
     dots = cv2.GaussianBlur(spots, (0, 0), 0.8).astype(np.float32)[..., None] / 255
     colour *= 1 - dots * np.array([0.45, 0.65, 0.7], np.float32)
     # Pores and fine unevenness.
-    fine = cv2.GaussianBlur(rough - 0.5, (0, 0), 1.0) * 2.0 + 0.35 * cv2.GaussianBlur(rough - 0.5, (0, 0), 4) * 8
+    coarse = cv2.resize(rng.random((HEIGHT // 6, WIDTH // 6), np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.GaussianBlur(rough - 0.5, (0, 0), 0.8) * 2 + 0.7 * (coarse - 0.5)
     colour *= 1 + np.float32(0.05 + 0.12 * looks.rough) * fine[..., None]
     return Paint(np.maximum(cover, density), scalp, thickness, colour)

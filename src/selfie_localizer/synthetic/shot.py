@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from selfie_localizer.synthetic import eyewear, figure, head, light, parts, pose, raster, truth
 from selfie_localizer.synthetic.figure import Figure, Posed
+from selfie_localizer.synthetic.materials import shade_lens
+from selfie_localizer.synthetic.skin import unit
 
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
-FINE = 1.5  # The person is rendered this much finer than the picture and scaled down, which smooths edges.
+FINE = 1.4  # The person is rendered this much finer than the picture and scaled down, which smooths edges.
 WAIST = 0.35  # The mesh ends here (rest height); a picture never shows it.
 
 
@@ -54,7 +56,8 @@ def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) 
     outward = 1.0 if side == "l" else -1.0
     if kind == "arm":
         # The hand holds the phone at its edge: beside and below the lens.
-        hands[side] = face + camera + [outward * rng.uniform(0.2, 0.9), -rng.uniform(0.6, 1.3), -0.2]
+        hands[side] = face + camera + [outward * rng.uniform(0.6, 1.5), -rng.uniform(0.8, 1.7), -0.6]
+        grip[side] = 1.0
     elif kind == "mirror":
         hands[side] = np.array([outward * rng.uniform(0.5, 1.6), rng.uniform(4.2, 6.2), rng.uniform(2.6, 3.6)])
         grip[side] = 0.7
@@ -66,9 +69,19 @@ def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) 
     return pose.Pose(turned, hands, grip), held
 
 
+def _shows_hand(posed: Posed, view: View, width: int, height: int) -> bool:
+    """Returns whether a hand close to the camera is in the frame."""
+    points, depth = view.project(posed.body)
+    mesh = head.load()
+    fingers = [k for k, name in enumerate(mesh.bones) if name.startswith(("hand", "thumb", "index", "pinky"))]
+    hand = np.isin(mesh.skin_bones[:, 0], fingers) & (depth < 0.6 * view.distance)
+    inside = (points > -0.02 * width).all(1) & (points[:, 0] < 1.02 * width) & (points[:, 1] < 1.02 * height)
+    return bool((hand & inside).any())
+
+
 def _camera(rng: np.random.Generator, kind: str) -> tuple[Floats, float]:
     """Draws where the camera is from the face (decimetres, in the body's frame) and its roll."""
-    distance = {"arm": rng.uniform(3.6, 6.6), "mirror": rng.uniform(9, 16), "portrait": rng.uniform(9, 20)}[kind]
+    distance = {"arm": rng.uniform(3.8, 6.2), "mirror": rng.uniform(9, 16), "portrait": rng.uniform(9, 20)}[kind]
     azimuth = rng.normal(0, 0.3)
     lift = {"arm": rng.normal(0.16, 0.2), "mirror": rng.normal(-0.05, 0.1), "portrait": rng.normal(0.03, 0.09)}[kind]
     roll = rng.normal(0, 0.12 if kind == "arm" else 0.04)
@@ -143,12 +156,10 @@ def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) 
         open_ = b[:, parts.POSITION][:, 2] > front[flat] - 0.02
         flat, b = flat[open_], b[open_]
         if len(flat):
-            b[:, parts.NORMAL] /= np.linalg.norm(b[:, parts.NORMAL], axis=1, keepdims=True)
+            b[:, parts.NORMAL] = unit(b[:, parts.NORMAL])
             around = light.linear(cv2.resize(picture[:, ::-1], (48, 32), interpolation=cv2.INTER_AREA))
             under = canvas[flat, :3] / exposure
             glasses = posed.figure.glasses
-            from selfie_localizer.synthetic.materials import shade_lens
-
             canvas[flat, :3] = exposure * shade_lens(b, under, glow, posed.camera, glasses, around / exposure)
             canvas[flat, 3] = np.maximum(canvas[flat, 3], glasses.dark)
     canvas[:, :3] = _displayed(canvas[:, :3]) * canvas[:, 3:]
@@ -162,7 +173,7 @@ def _exposure(posed: Posed, skin: Floats) -> np.float32:
         return np.float32(1)
     wanted = float(light.linear(posed.figure.looks.skin) @ [0.2126, 0.7152, 0.0722])
     found = float(np.percentile(skin @ np.array([0.2126, 0.7152, 0.0722], np.float32), 60))
-    return np.float32(np.clip((0.85 * wanted + 0.06) / max(found, 1e-3), 0.2, 8))
+    return np.float32(np.clip((0.66 * wanted + 0.045) / max(found, 1e-3), 0.2, 8))
 
 
 def _displayed(linear: Floats) -> Floats:
@@ -204,6 +215,9 @@ def take(rng: np.random.Generator, picture: Floats) -> tuple[Floats, Box]:
         wanted = float(rng.uniform(0.22, 0.4))
         at = np.array([0.5 + side * rng.uniform(0.1, 0.22), rng.normal(0.45, 0.05)], np.float32)
     view = _frame(rng, posed, width, height, wanted, at)
+    if kind == "arm" and _shows_hand(posed, view, width, height):
+        posed = _stand(rng, posed.figure, "portrait", camera, roll)
+        view = _frame(rng, posed, width, height, wanted, at)
     points, _ = view.project(posed.body)
     box = truth.box(points, width, height)
     if pair:

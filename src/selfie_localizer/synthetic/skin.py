@@ -17,18 +17,25 @@ def smoothstep(low: float, high: float, x: Floats) -> Floats:
     return t * t * (3 - 2 * t)
 
 
+def dot(a: Floats, b: Floats) -> Floats:
+    """Returns the scalar products of the rows of (P, 3) arrays, (P, 1); faster than a sum over a short axis."""
+    return a[:, 0:1] * b[:, 0:1] + a[:, 1:2] * b[:, 1:2] + a[:, 2:3] * b[:, 2:3]
+
+
+def unit(v: Floats) -> Floats:
+    """Returns the rows of (P, 3) scaled to length 1."""
+    return v / np.sqrt(np.maximum(dot(v, v), 1e-12))
+
+
 def specular(normal: Floats, view: Floats, to_light: Floats, power: float) -> Floats:
     """Returns Blinn and Phong's highlight (P, 1), normalised to keep its energy over `power`."""
-    half = to_light + view
-    half /= np.linalg.norm(half, axis=1, keepdims=True)
-    facing = np.maximum((normal * half).sum(1, keepdims=True), 0)
+    facing = np.maximum(dot(normal, unit(to_light + view)), 0)
     return (power + 8) / 25 * np.power(facing, power) * (normal @ to_light > 0)[:, None]
 
 
 def view_vectors(position: Floats, camera: Floats) -> Floats:
     """Returns unit vectors from positions (P, 3) to the camera."""
-    v = camera - position
-    return v / np.linalg.norm(v, axis=1, keepdims=True)
+    return unit(camera - position)
 
 
 def matte(a: Floats, albedo: Floats, lit: Floats, light: Light, wrap: float = 0.1) -> Floats:
@@ -71,7 +78,7 @@ def shade_skin(
     # Light that enters skin leaves it redder and farther on: each channel wraps around by its own amount.
     wrap = np.array([0.42, 0.22, 0.16], np.float32) * (1 - hairy) + 0.05
     cosine = (normal @ light.key)[:, None]
-    key = np.power(np.maximum((cosine + wrap) / (1 + wrap), 0), 1.25) * np.power(lit[:, None], [0.8, 1.0, 1.1])
+    key = np.power(np.maximum((cosine + wrap) / (1 + wrap), 0), 1.25) * np.power(lit[:, None], np.array([0.8, 1.0, 1.1], np.float32))
     fill = np.maximum((normal @ light.fill)[:, None] + 0.35, 0) / 1.35
     shadow = np.power(ao, np.array([0.8, 1.05, 1.15], np.float32))
     colour = albedo * (light.key_colour * key + (light.fill_colour * fill + light.ambient(normal)) * shadow)
@@ -81,7 +88,7 @@ def shade_skin(
     zone = np.exp(-((rest[:, 0:1] / 0.35) ** 2)) * 0.7 + 0.5
     shine = (0.02 + 0.06 * looks.oily) * zone * (1 - 0.85 * np.maximum(hairy, scalp)) * (1 + 1.4 * lip) * grain
     gloss = specular(normal, view, light.key, 14.0) + 0.8 * specular(normal, view, light.key, 45.0)
-    rim = np.power(1 - np.clip((normal * view).sum(1, keepdims=True), 0, 1), 4)
+    rim = np.power(1 - np.clip(dot(normal, view), 0, 1), 4)
     colour += shine * light.key_colour * gloss * lit[:, None]
     colour += shine * light.fill_colour * specular(normal, view, light.fill, 14.0) * ao
     return colour + 0.16 * rim * light.ambient(normal) * ao * (1 - hairy)
@@ -101,11 +108,11 @@ def shade_eye(
     side = np.linalg.norm(position - centres[0], axis=1) > np.linalg.norm(position - centres[1], axis=1)
     which = side.astype(int)
     normal = (position - centres[which]) / radius
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    normal = unit(normal)
     axis = gaze[which]
     angle = np.arccos(np.clip((normal * axis).sum(1), -1, 1))[:, None]
     iris, pupil = 0.47, 0.19
-    white = np.array([0.62, 0.56, 0.53], np.float32)
+    white = np.array([0.5, 0.45, 0.43], np.float32)
     ring = 1 - 0.55 * smoothstep(0.36, iris, angle)
     spoke = 0.85 + 0.5 * smoothstep(0.16, 0.36, angle)
     inside = linear(looks.iris) * ring * spoke * 1.25
@@ -119,13 +126,12 @@ def shade_eye(
     key = np.maximum((normal @ light.key)[:, None] + 0.4, 0) / 1.4 * lit[:, None]
     colour = albedo * (light.key_colour * key + 0.8 * light.ambient(normal) + 0.5 * light.fill_colour) * lid
     view = view_vectors(position, camera)
-    spot = smoothstep(0.965, 0.985, (normal * _half(view, light.key)).sum(1, keepdims=True)) * (lit[:, None] > 0.3)
+    spot = smoothstep(0.965, 0.985, dot(normal, _half(view, light.key))) * (lit[:, None] > 0.3)
     window = smoothstep(
-        0.95, 0.97, (normal * _half(view, np.array([-0.25, 0.55, 0.8], np.float32))).sum(1, keepdims=True)
+        0.95, 0.97, dot(normal, _half(view, np.array([-0.25, 0.55, 0.8], np.float32)))
     )
     return colour + spot * light.key_colour * 0.8 + 0.25 * window * light.sky
 
 
 def _half(view: Floats, to_light: Floats) -> Floats:
-    half = view + to_light / np.linalg.norm(to_light)
-    return half / np.linalg.norm(half, axis=1, keepdims=True)
+    return unit(view + to_light / np.linalg.norm(to_light))
