@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 
 from selfie_localizer import params
 from selfie_localizer.errors import UsageError
@@ -128,3 +129,17 @@ def test_mean_iou_is_over_images_not_batches_and_resets():
     assert float(metric.result()) == pytest.approx(0.85)
     metric.reset_state()
     assert float(metric.result()) == 0
+
+
+def test_an_image_without_a_face_wants_a_score_of_zero_and_nothing_of_the_box() -> None:
+    no_face = np.array([[0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0]], np.float32)
+    answer = np.array([[0.1, 0.1, 0.9, 0.9, 0.6], [0.2, 0.2, 0.4, 0.4, 0.2]], np.float32)
+    loss = LocalizerLoss("l1_ciou", score_weight=0.25, reduction="none")
+    # 0.25 x 0.6^2 and 0.25 x 0.2^2
+    np.testing.assert_allclose(ops.convert_to_numpy(loss(no_face, answer)), [0.09, 0.01], atol=1e-6)
+
+
+def test_the_metric_passes_over_images_without_a_face() -> None:
+    metric = MeanIoU()
+    metric.update_state(np.array([[0, 0, 1, 1], [0, 0, 0, 0]], np.float32), np.array([[0, 0, 0.5, 1]] * 2, np.float32))
+    assert float(metric.result()) == pytest.approx(0.5)

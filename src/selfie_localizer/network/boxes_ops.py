@@ -46,6 +46,11 @@ def _iou_and_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return _divide(shared, union), union
 
 
+def has_area(boxes: Tensor) -> Tensor:
+    """Returns where boxes are in order and hold an area, bool, shape (...)."""
+    return ops.all(ops.greater(*ops.split(_float(boxes), 2, axis=-1)[::-1]), axis=-1)
+
+
 def iou(first: Tensor, second: Tensor) -> Tensor:
     """Returns intersection over union, in 0..1; boxes without any area have an IoU of 0, also with themselves."""
     return _iou_and_union(_float(first), _float(second))[0]

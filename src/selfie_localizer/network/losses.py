@@ -66,7 +66,7 @@ BOX_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @keras.saving.register_keras_serializable(package="selfie_localizer")
 class LocalizerLoss(keras.losses.Loss):
-    """Box loss + `score_weight` x (score - IoU)^2.
+    """Box loss + `score_weight` x (score - IoU)^2; an image without a face has no box loss and wants a score of 0.
 
     The IoU of the predicted box is a constant for the score: the score learns to expect it, and the box learns
     nothing from the score. The squared error is least at the expected IoU.
@@ -78,7 +78,8 @@ class LocalizerLoss(keras.losses.Loss):
         reduction: As in Keras.
         dtype: As in Keras.
 
-    Call with `y_true` (B, 4), boxes relative to the image, and `y_pred` (B, 5), boxes and score, of any float dtype.
+    Call with `y_true` (B, 4), boxes relative to the image, without any area where there is no face, and `y_pred`
+    (B, 5), boxes and score, of any float dtype.
 
     Raises:
         UsageError: No loss has that name.
@@ -101,7 +102,8 @@ class LocalizerLoss(keras.losses.Loss):
         y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         boxes, score = y_pred[..., :4], y_pred[..., 4]
         reached = ops.stop_gradient(boxes_ops.iou(y_true, boxes))
-        return BOX_LOSSES[self.name](y_true, boxes) + self.score_weight * ops.square(score - reached)
+        box_loss = ops.where(boxes_ops.has_area(y_true), BOX_LOSSES[self.name](y_true, boxes), 0.0)
+        return box_loss + self.score_weight * ops.square(score - reached)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""
