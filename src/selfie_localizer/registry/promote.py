@@ -33,7 +33,7 @@ def promote(settings: params.Params, root: Path = Path(".")) -> None:
         UserError: Something that an earlier stage makes is missing, or the registry does not answer.
     """
     candidate = best(settings, root)
-    with locked(root), opened(root, create=True) as registry:
+    with opened(root, create=True) as registry, locked(root):
         version = register(candidate, registry, root)
         registry.point(CHALLENGER, number(version))
         decision = _decide(candidate, version, registry, settings, root)
@@ -104,7 +104,8 @@ def _verdict(
     against = None if champion is None else number(champion)
     asked = files.digest(candidate.test_split, files.sha256(csv.read_bytes()), rules, settings.seed, floor, against)
     known = json.loads(version.tags.get("verdict", "{}"))
-    if known.get("evidence") == asked:
+    # A model that did not answer may do so now: what it needs may have been installed since.
+    if known.get("evidence") == asked and known["gates"].get("answers", {"passed": True})["passed"]:
         return dict(known)
     verdict = _judge(candidate, version, champion, registry, settings, floor, root) | {"evidence": asked}
     registry.tag(version, verdict=json.dumps(verdict, sort_keys=True))

@@ -20,7 +20,7 @@ def rollback(to: str | None = None, root: Path = Path(".")) -> None:
     Raises:
         UserError: There is no champion, none before it, or no such version.
     """
-    with locked(root), opened(root) as registry:
+    with opened(root) as registry, locked(root):
         champion = registry.by_alias(CHAMPION)
         if to is None:
             target, previous = _one_back(registry, champion)

@@ -161,13 +161,15 @@ def locked(root: Path) -> Iterator[None]:
         path = database.parent / ".state/registry.lock"
     else:
         path = Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}-{files.digest(uri)[:16]}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         say("another process is changing the registry; waiting for it to end")
         lock.acquire()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}), so MLflow at {uri} cannot be used") from None
     try:
         yield
     finally:
