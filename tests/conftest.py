@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.registry.champion"]
+
 PROJECT = Path(__file__).parents[1]
 REAL_SELFIES = PROJECT.parent / "shared/real-selfies"
 

@@ -6,7 +6,6 @@ exported, served and reloaded like any other.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ SIZE = 32
 DARK = 80.0
 
 
-def make_project(root: Path, test: int = 80, seed: int = 0) -> None:
-    """Writes images and store; half of the test images are dark, the others normal."""
+def make_project(root: Path, test: int = 80, seed: int = 0, dark: bool = True) -> None:
+    """Writes images, store and params.yaml; half of the test images are dark if `dark`, the others normal."""
     rng = np.random.default_rng(seed)
     count = test + 4
     centre, half = rng.uniform(0.35, 0.65, (count, 2)), rng.uniform(0.15, 0.3, (count, 2))
@@ -33,7 +32,7 @@ def make_project(root: Path, test: int = 80, seed: int = 0) -> None:
     boxes = np.zeros((count, 4))
     for row in range(count):
         inside = ((x - centre[row, 0]) / half[row, 0]) ** 2 + ((y - centre[row, 1]) / half[row, 1]) ** 2 < 1
-        pictures[row] = 10 if row % 2 else 100
+        pictures[row] = 10 if dark and row % 2 else 100
         pictures[row][inside] = 200
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         boxes[row] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
@@ -46,10 +45,15 @@ def make_project(root: Path, test: int = 80, seed: int = 0) -> None:
     table[BOX] = boxes
     table[TRUTH] = np.nan
     write_store(root / "build/store", table, SIZE, lambda path: np.save(path, pictures))
+    if not (root / "params.yaml").exists():
+        (root / "params.yaml").write_text("backbones:\n  blob: {architecture: resnet18}\n")
 
 
-def make_model(root: Path, backbone: str, dark: float, normal: float) -> None:
-    """Writes `models/<backbone>/` with a network whose boxes have `dark` and `normal` times the right side."""
+def make_model(root: Path, dark: float, normal: float, backbone: str = "blob", twin: int = 0) -> str:
+    """Writes `models/<backbone>/` with a network whose boxes have `dark` and `normal` times the right side.
+
+    Its IoU is the square of that. Returns its digest; equal models with another `twin` have another one.
+    """
     import keras
     from keras import ops
 
@@ -75,13 +79,14 @@ def make_model(root: Path, backbone: str, dark: float, normal: float) -> None:
         "backbone": backbone,
         "image_size": SIZE,
         "settings": {"seed": 0, "dark": dark, "normal": normal},
-        "model_digest": files.digest(dark, normal),
+        "model_digest": files.digest(dark, normal, twin),
         "val_iou": round(min(dark, normal) ** 2, 4),
     }
     files.write_json(folder / "meta.json", meta)
+    return str(meta["model_digest"])
 
 
-def evaluate(root: Path, backbones: Mapping[str, Any] | tuple[str, ...] = ("blob",)) -> None:
+def evaluate(root: Path, *backbones: str) -> None:
     """Writes what the evaluate stage writes of these models and of the mean box, as far as promote reads it."""
     import keras
 
@@ -94,7 +99,7 @@ def evaluate(root: Path, backbones: Mapping[str, Any] | tuple[str, ...] = ("blob
     brightness = np.array([cv2.cvtColor(store.images[row], cv2.COLOR_RGB2GRAY).mean() for row in test])
     mean = np.tile(store.boxes[store.indices("train")].mean(axis=0), (len(test), 1))
     predicted = {"baseline-mean-box": boxes.scale(mean, SIZE, SIZE)}
-    for backbone in backbones:
+    for backbone in backbones or ("blob",):
         model = keras.models.load_model(root / "models" / backbone / "model.keras")
         predicted[backbone] = boxes.scale(model.predict_on_batch(store.images[test])[:, :4], SIZE, SIZE)
     folder = root / "reports/evaluation"

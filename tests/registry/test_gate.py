@@ -1,0 +1,90 @@
+"""The gates, each alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selfie_localizer import params
+from selfie_localizer.registry import gate
+from selfie_localizer.registry.rescore import Answers
+
+RULES = params.Promote()
+
+
+def make_frame(iou: np.ndarray, dark: int) -> pd.DataFrame:
+    """Scores of images of which the first `dark` are dark; all lie in the same slices otherwise."""
+    brightness = np.where(np.arange(len(iou)) < dark, 40.0, 120.0)
+    return pd.DataFrame({"iou": iou, "face_size": 0.3, "position": 0.05, "brightness": brightness})
+
+
+def test_a_score_at_the_floor_is_not_over_it() -> None:
+    assert not gate.over_floor(0.5, 0.5)["passed"]
+    assert gate.over_floor(0.5001, 0.5)["passed"]
+
+
+def test_a_gain_that_may_be_chance_is_not_better() -> None:
+    rng = np.random.default_rng(0)
+    champion = rng.uniform(0.4, 0.9, 100)
+    noisy = champion + rng.normal(0.01, 0.1, 100)
+    steady = champion + rng.normal(0.01, 0.01, 100)
+    assert not gate.better(noisy, champion, RULES, 0)["passed"]
+    assert gate.better(steady, champion, RULES, 0)["passed"]
+    assert not gate.better(champion, champion, RULES, 0)["passed"]
+
+
+def test_the_interval_must_lie_above_the_margin() -> None:
+    champion = np.linspace(0.4, 0.8, 50)
+    assert gate.better(champion + 0.05, champion, params.Promote(margin=0.04), 0)["passed"]
+    assert not gate.better(champion + 0.05, champion, params.Promote(margin=0.06), 0)["passed"]
+
+
+@pytest.mark.parametrize(("dark", "passed"), [(29, True), (30, False)])
+def test_only_slices_of_enough_images_count(dark: int, passed: bool) -> None:
+    champion = np.full(200, 0.7)
+    candidate = np.where(np.arange(200) < dark, 0.6, 0.9)
+    found = gate.no_slice_worse(make_frame(candidate, dark), champion, RULES)
+    assert found["passed"] is passed
+    if not passed:
+        assert "brightness dark: -0.100" in found["says"]
+
+
+def test_a_slice_may_lose_what_is_allowed() -> None:
+    champion = np.full(100, 0.7)
+    candidate = np.where(np.arange(100) < 50, 0.68, 0.9)
+    frame = make_frame(candidate, 50)
+    assert gate.no_slice_worse(frame, champion, params.Promote(slice_drop=0.03))["passed"]
+    assert not gate.no_slice_worse(frame, champion, params.Promote(slice_drop=0.01))["passed"]
+
+
+def test_without_a_slice_of_enough_images_nothing_is_compared() -> None:
+    found = gate.no_slice_worse(make_frame(np.zeros(20), 10), np.ones(20), RULES)
+    assert found == {"passed": True, "says": "no slice has 30 images", "drops": {}}
+
+
+def test_an_answer_must_come_within_the_cap() -> None:
+    assert gate.quick(Answers(np.zeros((1, 4)), 5.0), 5.0)["passed"]
+    assert not gate.quick(Answers(np.zeros((1, 4)), 5.1), 5.0)["passed"]
+    assert not gate.quick(Answers(np.zeros((1, 4)), None), 5.0)["passed"]
+
+
+@pytest.fixture
+def split() -> gate.SplitImages:
+    side, count = 100, 50
+    box = pd.DataFrame([[10.0, 10.0, 60.0, 60.0]] * count, columns=["x1", "y1", "x2", "y2"])
+    table = box.assign(image=[f"{row}.png" for row in range(count)], width=side, height=side)
+    table[["truth_x1", "truth_y1", "truth_x2", "truth_y2"]] = np.nan
+    return gate.SplitImages(table, make_frame(np.ones(count), 0), [])
+
+
+def test_the_reloaded_model_must_answer_each_image_as_evaluate_says(split: gate.SplitImages) -> None:
+    rows = split.sample()
+    assert len(rows) == 32
+    assert (rows[0], rows[-1]) == (0, 49)
+    right = np.tile([10.0, 10.0, 60.0, 60.0], (32, 1))
+    assert gate.answering(split, Answers(right, None))["passed"]
+    assert not gate.answering(split, Answers(right + 5, None))["passed"]
+    missing = right.copy()
+    missing[3] = np.nan
+    found = gate.answering(split, Answers(missing, None))
+    assert not found["passed"]
+    assert "could not use 1 of 32" in found["says"]
