@@ -1,9 +1,11 @@
 """Clothes: cut as a function of where a point lies on the rest mesh, so that seams stay sharp; collars and scarves."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
 
 from selfie_localizer.synthetic import brushes, head, parts
 from selfie_localizer.synthetic.light import linear
@@ -118,9 +120,7 @@ def cover(garment: Garment, rest: Floats) -> Floats:
         inside = 4.55 - y
     if garment.kind == "straps":
         strap = 0.09 - np.abs(np.abs(x) - 0.72)
-        inside = np.maximum(
-            np.minimum(4.85 - 0.3 * np.minimum(np.abs(x), 0.6) - y, inside), np.minimum(strap, 6.0 - y)
-        )
+        inside = np.maximum(np.minimum(4.85 - 0.3 * np.minimum(np.abs(x), 0.6) - y, inside), np.minimum(strap, 6.0 - y))
     if garment.kind in ("tank", "straps", "bare shoulders"):
         # An armhole: round the shoulder and below the armpit.
         hole = np.minimum(1.32 - np.abs(x) + np.clip(4.75 - y, 0, 0.4) * 0.9, 9)
@@ -137,7 +137,25 @@ def worn(garment: Garment, mesh: head.Mesh, vertices: Floats, normals: Floats) -
     share = np.clip(cover(garment, mesh.vertices[rows]) / (0.06 + 2.5 * garment.thick), 0, 1)
     result = vertices.copy()
     result[rows] += normals[rows] * (share * garment.thick)[:, None]
+    # Cloth spans what the body has below it.
+    average, taut = _neighbours(), (0.85 * share)[:, None]
+    for _ in range(10 if garment.thick < 0.1 else 22):
+        result[rows] += taut * ((average @ result)[rows] - result[rows])
     return result
+
+
+@lru_cache(maxsize=1)
+def _neighbours() -> csr_array:
+    """Returns the matrix (V, V) that replaces each vertex of the asset by the mean of its neighbours."""
+    mesh = head.load()
+    faces, count = mesh.faces["body"], len(mesh.vertices)
+    start, end = (
+        np.concatenate([faces, faces[:, ::-1]]).T[:2].ravel(),
+        np.concatenate([faces, faces[:, ::-1]]).T[1:].ravel(),
+    )
+    link = csr_array((np.ones(len(start), np.float32), (start, end)), (count, count))
+    link.data[:] = 1
+    return diags_array(1 / np.maximum(link.sum(1), 1)) @ link
 
 
 def cloth_colour(garment: Garment, rest: Floats) -> Floats:
@@ -191,15 +209,19 @@ def inner_colour(garment: Garment, rest: Floats) -> tuple[Floats, Floats]:
 
 
 def _band(
-    heights: list[tuple[float, float, float]], opening: float, steps: int = 26
+    heights: list[tuple[float, float, float]], opening: float, steps: int = 44
 ) -> tuple[Floats, NDArray[np.int32]]:
     """Returns a band around the neck; `heights` are rows of (radius, height, drop in front), open by an angle in front."""
     turn = np.linspace(opening, 2 * np.pi - opening, steps)
+    # Small triangles are sorted rightly against the neck's.
+    at = np.linspace(0, len(heights) - 1, 4 * len(heights) - 3)
     rows = []
-    for radius, height, drop in heights:
+    for radius, height, drop in np.stack(
+        [np.interp(at, range(len(heights)), h) for h in zip(*heights, strict=True)], 1
+    ):
         x, z = radius * np.sin(turn), 0.1 + radius * 0.95 * np.cos(turn)
         rows.append(np.stack([x, height - drop * (0.5 + 0.5 * np.cos(turn)), z], 1))
-    return np.concatenate(rows).astype(np.float32), parts.grid_faces(len(heights), steps)
+    return np.concatenate(rows).astype(np.float32), parts.grid_faces(len(rows), steps)
 
 
 def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh) -> list[parts.Part]:
@@ -224,7 +246,7 @@ def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh) -> list
         rows = [(0.66, 5.6, 0.4), (0.74, 6.05, 0.6), (0.86, 6.0, 0.62), (0.95, 5.6, 0.6)]
         add(*_band(rows, float(rng.uniform(0.3, 0.6))), garment.colours[0] * 0.9)
     if garment.kind != "hoodie" and rng.random() < 0.05:
-        turn = np.linspace(0, 2 * np.pi, 30, endpoint=False)
+        turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
         for k in range(2):
             path = np.stack(
                 [

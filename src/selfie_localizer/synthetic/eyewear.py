@@ -42,8 +42,8 @@ def draw_glasses(rng: np.random.Generator, sun: bool) -> Glasses:
         frame = np.array([0.75, 0.6, 0.35]) * rng.uniform(0.6, 1)
     if not sun:
         return Glasses(
-            0.06, np.ones((2, 3), np.float32) * 0.6, float(rng.uniform(0, 0.5)), float(rng.choice([0.012, 0.022, 0.036])),
-            linear(frame), float(rng.uniform(0.25, 0.3)), float(rng.uniform(0.16, 0.25)), float(rng.uniform(2, 5)), 0.0,
+            0.06, np.ones((2, 3), np.float32) * 0.6, float(rng.uniform(0, 0.5)), float(rng.choice([0.01, 0.016, 0.026])),
+            linear(frame), float(rng.uniform(0.23, 0.28)), float(rng.uniform(0.15, 0.22)), float(rng.uniform(2, 4.5)), 0.0,
         )  # fmt: skip
     base = (
         np.full(3, rng.uniform(0.02, 0.15))
@@ -53,7 +53,7 @@ def draw_glasses(rng: np.random.Generator, sun: bool) -> Glasses:
     fade = base * rng.uniform(1, 2.5)
     return Glasses(
         float(rng.uniform(0.8, 1)), linear(np.stack([base, np.clip(fade, 0, 0.8)])), float(rng.choice([0.3, 0.6, 1.0])),
-        float(rng.choice([0.012, 0.025, 0.045])), linear(frame), float(rng.uniform(0.27, 0.36)), float(rng.uniform(0.2, 0.33)),
+        float(rng.choice([0.01, 0.02, 0.034])), linear(frame), float(rng.uniform(0.26, 0.32)), float(rng.uniform(0.19, 0.27)),
         float(rng.uniform(2, 4.5)), float(rng.choice([0.0, rng.uniform(0.02, 0.07)])),
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def build(
     brow = vertices[(np.abs(rest[:, 0]) < 0.55) & (np.abs(rest[:, 1] - 7.45) < 0.12) & (rest[:, 2] > 1.2)]
     front = max(float(nose[:, 2].max()) + 0.03, float(brow[:, 2].max()) - 0.02)
     ears = vertices[mesh.masks["ears"] > 0.5]
-    level = float(eyes[:, 1].mean()) + rng.normal(-0.03, 0.03) - 0.02
+    level = float(eyes[:, 1].mean()) + rng.normal(-0.01, 0.02)
     apart = max(float(np.abs(eyes[:, 0]).mean()), glasses.wide + 0.055)
 
     def bent(x: Floats, y: Floats) -> Floats:

@@ -95,7 +95,8 @@ def swell(
     bumps = np.sin(rest @ (waves * (5.0 if style.comb == "curls" else 2.5))).mean(1) * 0.5
     height = np.clip((rest[:, 1] - 6.7) / 1.3, 0, 1)
     shape = 0.45 + 0.55 * height if style.comb in ("side", "up", "forward", "back") else 0.7 + 0.3 * height
-    out = style.volume * shape * (1 + 0.35 * bumps) * np.power(share, 1.5)
+    inside = np.clip((share - 0.55) / 0.4, 0, 1)
+    out = style.volume * shape * (1 + 0.35 * bumps) * inside * inside * (3 - 2 * inside)
     return (vertices + normals * out[:, None]).astype(np.float32)
 
 
@@ -126,7 +127,10 @@ def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floa
     elif style.comb == "tied":
         direction = TIE - roots
     else:
+        # Curls turn every way but into the face.
         direction = normals * 0.6 + rng.normal(0, 1, (count, 3)).astype(np.float32)
+        direction = direction + front[:, None] * np.array([0, 1.2, -0.6], np.float32)
+        direction[:, 0] += 0.8 * np.sign(roots[:, 0]) * np.clip((8.0 - roots[:, 1]) / 0.4, 0, 1)
     if style.fringe:
         over = (front > 0.55) & (roots[:, 1] > 7.8)
         spread = 0.3 * roots[:, 0] + rng.normal(0, 0.12, count)

@@ -174,9 +174,9 @@ def draw_expression(rng: np.random.Generator) -> dict[str, float]:
         unit["mouth-corner-puller"] = 0.8 * strength
         unit["eye-left-slit"] = unit["eye-right-slit"] = 0.35 * strength
     if kind == "grin":
-        unit["mouth-open"] = 0.16 + 0.16 * strength
-        unit["mouth-upward-retraction"] = 0.3 * strength
-        unit["mouth-retraction"] = 0.3 * strength
+        unit["mouth-open"] = float(rng.uniform(0.0, 0.14)) * strength
+        unit["mouth-upward-retraction"] = 0.35 + 0.5 * strength
+        unit["mouth-part-later"] = float(rng.uniform(0, 0.3)) * strength
     if kind == "pout":
         unit["mouth-pursing"] = 0.5 * strength
         unit["mouth-protusion"] = 0.5 * strength

@@ -101,8 +101,12 @@ def shade_teeth(a: Floats, lit: Floats, light: Light, camera: Floats) -> Floats:
     enamel = np.array([0.66, 0.6, 0.5], np.float32)
     gap = 1 - 0.25 * np.exp(-(((np.mod(rest[:, 0:1] + 0.05, 0.1) - 0.05) / 0.008) ** 2))
     corner = np.clip(1.15 - 2.6 * np.abs(rest[:, 0:1]), 0.1, 1)
-    colour = matte(a, enamel * gap * corner, 0.5 + 0.5 * lit, light, 0.4)
     view = view_vectors(a[:, POSITION], camera)
+    # Teeth are seen through the open lips, so what they get is the light from the front.
+    a = a.copy()
+    a[:, NORMAL] = unit(a[:, NORMAL] + 1.5 * view)
+    a[:, AO] = 0.6
+    colour = matte(a, enamel * gap * corner, 0.4 + 0.6 * lit, light, 0.4)
     return colour + 0.05 * corner * light.key_colour * specular(a[:, NORMAL], view, light.key, 40.0) * lit[:, None]
 
 

@@ -252,7 +252,9 @@ def draw_paint(rng: np.random.Generator, person: head.Person, looks: Looks, rece
     dots = cv2.GaussianBlur(spots, (0, 0), 0.8).astype(np.float32)[..., None] / 255
     colour *= 1 - dots * np.array([0.45, 0.65, 0.7], np.float32)
     # Pores and fine unevenness.
-    coarse = cv2.resize(rng.random((HEIGHT // 6, WIDTH // 6), np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    coarse = cv2.resize(
+        rng.random((HEIGHT // 6, WIDTH // 6), np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
+    )
     fine = cv2.GaussianBlur(rough - 0.5, (0, 0), 0.8) * 2 + 0.7 * (coarse - 0.5)
     colour *= 1 + np.float32(0.05 + 0.12 * looks.rough) * fine[..., None]
     return Paint(np.maximum(cover, density), scalp, thickness, colour)

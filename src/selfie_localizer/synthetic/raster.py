@@ -63,13 +63,72 @@ def visible(
 
 
 def rasterize(
-    points: Floats, depth: Floats, faces: NDArray[np.int32], two_sided: NDArray[np.bool_], width: int, height: int
+    points: Floats,
+    depth: Floats,
+    faces: NDArray[np.int32],
+    two_sided: NDArray[np.bool_],
+    width: int,
+    height: int,
+    layers: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.int32]:
-    """Returns the triangle seen at each pixel, int32 (H, W); -1 where there is none."""
-    ids = np.full((height, width), -1, np.int32)
+    """Returns the triangle seen at each pixel, int32 (H, W); -1 where there is none.
+
+    Within a layer triangles are sorted as wholes; between layers (F,) each pixel compares depths, so that surfaces that
+    cut through each other, such as a collar and a neck, meet in a clean line.
+    """
     seen = visible(points, depth, faces, two_sided, width, height)
-    paint(ids, points, depth, faces[seen], seen)
-    return ids
+    result = np.full((height, width), -1, np.int32)
+    for layer in np.unique(layers[seen]) if layers is not None else [None]:
+        part = seen if layer is None or layers is None else seen[layers[seen] == layer]
+        ids = np.full((height, width), -1, np.int32)
+        paint(ids, points, depth, faces[part], part)
+        take = ids >= 0
+        both = np.flatnonzero(take & (result >= 0))
+        if len(both):
+            nearness = [_nearness(i.ravel()[both], both, width, points, depth, faces) for i in (ids, result)]
+            take.ravel()[both] = nearness[0] > nearness[1]
+        result[take] = ids[take]
+    return result
+
+
+def _weights(
+    triangles: NDArray[np.int32],
+    at: NDArray[np.intp],
+    width: int,
+    points: Floats,
+    depth: Floats,
+    faces: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], Floats]:
+    """Returns the corners (P, 3) of triangles seen at pixels (P,), and their weights there over their depth (P, 3)."""
+    p = points[faces]
+    a, e1, e2 = p[:, 0], p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
+    det = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
+    inverse = np.where(np.abs(det) > 1e-6, 1 / np.where(np.abs(det) > 1e-6, det, 1), 0)
+    # One gather for each triangle's linear form is cheaper than gathering its corners.
+    form = np.stack(
+        [e2[:, 1] * inverse, -e2[:, 0] * inverse, -e1[:, 1] * inverse, e1[:, 0] * inverse, a[:, 0], a[:, 1]], 1
+    ).astype(np.float32)[triangles]
+    dx = (at % width).astype(np.float32) - form[:, 4]
+    dy = (at // width).astype(np.float32) - form[:, 5]
+    w1 = np.clip(form[:, 0] * dx + form[:, 1] * dy, 0, 1)
+    w2 = np.clip(form[:, 2] * dx + form[:, 3] * dy, 0, 1 - w1)
+    corners = faces[triangles]
+    near = (1 / np.maximum(depth, 1e-3)).astype(np.float32)[corners]
+    return corners, np.stack([1 - w1 - w2, w1, w2], 1) * near
+
+
+def _nearness(
+    triangles: NDArray[np.int32],
+    at: NDArray[np.intp],
+    width: int,
+    points: Floats,
+    depth: Floats,
+    faces: NDArray[np.int32],
+) -> Floats:
+    """Returns one over the depth of triangles seen at pixels, (P,)."""
+    used, index = np.unique(triangles, return_inverse=True)
+    _, weights = _weights(index.astype(np.int32), at, width, points, depth, faces[used])
+    return weights[:, 0] + weights[:, 1] + weights[:, 2]
 
 
 def interpolate(
@@ -86,25 +145,10 @@ def interpolate(
     """
     flat = ids.ravel()
     at = np.flatnonzero(flat >= 0)
-    tri = flat[at]
-    x = (at % ids.shape[1]).astype(np.float32)
-    y = (at // ids.shape[1]).astype(np.float32)
-    p = points[faces]
-    a, e1, e2 = p[:, 0], p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
-    det = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
-    inverse = np.where(np.abs(det) > 1e-6, 1 / np.where(np.abs(det) > 1e-6, det, 1), 0)
-    # One gather for each triangle's linear form is cheaper than gathering its corners.
-    form = np.stack(
-        [e2[:, 1] * inverse, -e2[:, 0] * inverse, -e1[:, 1] * inverse, e1[:, 0] * inverse, a[:, 0], a[:, 1]], 1
-    ).astype(np.float32)[tri]
-    dx, dy = x - form[:, 4], y - form[:, 5]
-    w1 = np.clip(form[:, 0] * dx + form[:, 1] * dy, 0, 1)
-    w2 = np.clip(form[:, 2] * dx + form[:, 3] * dy, 0, 1 - w1)
-    corners = faces[tri]
-    near = (1 / np.maximum(depth, 1e-3)).astype(np.float32)
-    b0, b1, b2 = (1 - w1 - w2) * near[corners[:, 0]], w1 * near[corners[:, 1]], w2 * near[corners[:, 2]]
-    total = 1 / (b0 + b1 + b2)
-    result = attributes[corners[:, 0]] * (b0 * total)[:, None]
-    result += attributes[corners[:, 1]] * (b1 * total)[:, None]
-    result += attributes[corners[:, 2]] * (b2 * total)[:, None]
-    return at, tri, result
+    triangles = flat[at]
+    corners, weights = _weights(triangles, at, ids.shape[1], points, depth, faces)
+    weights /= (weights[:, 0] + weights[:, 1] + weights[:, 2])[:, None]
+    result = attributes[corners[:, 0]] * weights[:, 0:1]
+    result += attributes[corners[:, 1]] * weights[:, 1:2]
+    result += attributes[corners[:, 2]] * weights[:, 2:3]
+    return at, triangles, result

@@ -15,6 +15,10 @@ Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 FINE = 1.4  # The person is rendered this much finer than the picture and scaled down, which smooths edges.
+# What cuts through what: hair and things worn each against the body.
+LAYERS = np.array(
+    [{"HAIR": 1}.get(m.name, 2 * (m.name in ("CLOTH", "HAT", "PLASTIC"))) for m in parts.Material], np.uint8
+)
 WAIST = 0.35  # The mesh ends here (rest height); a picture never shows it.
 
 
@@ -132,7 +136,8 @@ def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) 
     scene = posed.scene
     at, depth = view.project(scene.vertices)
     at = at * scale - 0.5
-    ids = raster.rasterize(at, depth, scene.faces, scene.two_sided, columns, rows)
+    layers = LAYERS[scene.material]
+    ids = raster.rasterize(at, depth, scene.faces, scene.two_sided, columns, rows, layers)
     where, triangles, a = raster.interpolate(ids, at, depth, scene.faces, scene.attributes)
     if not len(where):
         return picture

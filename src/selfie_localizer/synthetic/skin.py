@@ -72,13 +72,15 @@ def shade_skin(
     albedo = albedo * (1 - inner) + inner * np.array([0.12, 0.03, 0.03], np.float32)
     hairy = np.clip(sheet[:, 3:4], 0, 1) * head[:, None]
     albedo = albedo * (1 - hairy) + hairy * linear(looks.brow)
-    scalp = np.where(behind, 1.0, sheet[:, 4] * head)[:, None] * (1 - ears) * (1 - bald)
+    scalp = np.where(behind, 1.0, smoothstep(0.1, 0.7, sheet[:, 4]) * head)[:, None] * (1 - ears) * (1 - bald)
     albedo = albedo * (1 - scalp) + scalp * linear(looks.hair) * 0.55
 
     # Light that enters skin leaves it redder and farther on: each channel wraps around by its own amount.
     wrap = np.array([0.42, 0.22, 0.16], np.float32) * (1 - hairy) + 0.05
     cosine = (normal @ light.key)[:, None]
-    key = np.power(np.maximum((cosine + wrap) / (1 + wrap), 0), 1.25) * np.power(lit[:, None], np.array([0.8, 1.0, 1.1], np.float32))
+    key = np.power(np.maximum((cosine + wrap) / (1 + wrap), 0), 1.25) * np.power(
+        lit[:, None], np.array([0.8, 1.0, 1.1], np.float32)
+    )
     fill = np.maximum((normal @ light.fill)[:, None] + 0.35, 0) / 1.35
     shadow = np.power(ao, np.array([0.8, 1.05, 1.15], np.float32))
     colour = albedo * (light.key_colour * key + (light.fill_colour * fill + light.ambient(normal)) * shadow)
@@ -127,9 +129,7 @@ def shade_eye(
     colour = albedo * (light.key_colour * key + 0.8 * light.ambient(normal) + 0.5 * light.fill_colour) * lid
     view = view_vectors(position, camera)
     spot = smoothstep(0.965, 0.985, dot(normal, _half(view, light.key))) * (lit[:, None] > 0.3)
-    window = smoothstep(
-        0.95, 0.97, dot(normal, _half(view, np.array([-0.25, 0.55, 0.8], np.float32)))
-    )
+    window = smoothstep(0.95, 0.97, dot(normal, _half(view, np.array([-0.25, 0.55, 0.8], np.float32))))
     return colour + spot * light.key_colour * 0.8 + 0.25 * window * light.sky
 
 
