@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from selfie_localizer.errors import UserError
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -46,6 +48,16 @@ def _remove_leftovers(target: Path) -> None:
         owner = holder.name.removeprefix(f".{target.name}.").split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(holder, ignore_errors=True)
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuses a path that is there and is no regular file; a pipe would be waited for without end.
+
+    Raises:
+        UserError: The path is a folder, a pipe or a device.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"{path}: not a regular file; put a file there or remove it")
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -1,5 +1,6 @@
 """Boxes that somebody already has, read as text and never run."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,8 @@ def test_a_file_in_neither_form_is_refused_in_one_line(tmp_path: Path, text: str
     assert "annotations.csv" in str(error.value)
 
 
-def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
-        read_given(tmp_path)
+def test_a_folder_or_a_pipe_in_its_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "annotations.csv")
+    for path in (tmp_path, tmp_path / "annotations.csv"):
+        with pytest.raises(UserError, match="not a regular file"):
+            read_given(path)

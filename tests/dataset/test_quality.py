@@ -1,5 +1,6 @@
 """Labels are measured against truth, and truth never decides about a row."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -66,3 +67,9 @@ def test_truth_that_meets_no_label_gives_counts_and_no_iou(tmp_path: Path) -> No
     both = compare(accepted(("a", 0, 0, 1, 1)), truth)
     report = summarise(both, truth, pd.Series(["a"]))
     assert report == {"images_with_truth": 0, "images_with_both": 0, "without_label": 0, "share_without_label": 0.0}
+
+
+def test_a_pipe_in_the_place_of_a_table_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "truth.csv")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_boxes(tmp_path / "truth.csv", TRUTH)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfie_localizer import boxes
+from selfie_localizer import boxes, files
 from selfie_localizer.errors import UserError
 
 COLUMNS = ("image", "x1", "y1", "x2", "y2")
@@ -45,6 +45,7 @@ def read_given(path: Path) -> list[Row]:
     Raises:
         UserError: The file cannot be read, has neither form, or has no rows.
     """
+    files.check_regular(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = (line for line in csv.reader(stream) if any(cell.strip() for cell in line))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from selfie_localizer import boxes
+from selfie_localizer import boxes, files
 from selfie_localizer.dataset.store import BOX, TRUTH
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
@@ -30,6 +30,7 @@ def read_boxes(path: Path, columns: list[str]) -> pd.DataFrame:
     """
     if not os.path.lexists(path):
         return pd.DataFrame({"image": pd.Series(dtype=str)} | {name: pd.Series(dtype=float) for name in columns})
+    files.check_regular(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (ValueError, OSError) as error:
