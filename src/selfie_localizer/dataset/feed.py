@@ -21,14 +21,15 @@ def training_feed(
 
     Args:
         store: The images; read from its memory map, so that they need not fit in memory.
-        indices: Positions of the labelled images.
+        indices: Positions of labelled images and of images without a face.
         settings: The section `augment` of the parameters.
         batch_size: Images in a batch; the last one may be smaller.
         seed: Of everything random.
         epoch: Number of the epoch.
 
     Returns:
-        Pairs of images (uint8, (B, S, S, 3)) and boxes relative to the image (float32, (B, 4)).
+        Pairs of images (uint8, (B, S, S, 3)) and boxes relative to the image (float32, (B, 4)), which have no area
+        where there is no face.
     """
     order = np.random.default_rng([seed, epoch]).permutation(indices)
     seeds = tf.random.split([seed, epoch], -(-len(order) // batch_size))
@@ -56,5 +57,6 @@ def _read(store: Store, order: NDArray[np.int64], batch_size: int) -> tf.data.Da
         images = tf.numpy_function(gather, [rows], tf.uint8, stateful=False)
         return tf.ensure_shape(images, (None, side, side, 3)), boxes
 
-    dataset = tf.data.Dataset.from_tensor_slices((order, store.boxes[order])).batch(batch_size)
+    boxes = np.nan_to_num(store.boxes[order])
+    dataset = tf.data.Dataset.from_tensor_slices((order, boxes)).batch(batch_size)
     return dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

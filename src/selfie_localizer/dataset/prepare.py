@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from selfie_localizer import files, images, parallel, params
 from selfie_localizer.dataset.convention import adopt
+from selfie_localizer.dataset.negatives import read_negatives
 from selfie_localizer.dataset.quality import read_boxes
 from selfie_localizer.dataset.store import BOX, SPLITS, STORE, TRUSTED, TRUTH, write_store
 from selfie_localizer.errors import UserError
@@ -42,6 +43,7 @@ def prepare(settings: params.Prepare, workers: int = 0, root: Path = Path(".")) 
     The test split also keeps images with truth but no label: what the annotator missed is part of the test. A train
     or validation image with a near duplicate in a stricter split is left out. Images of `data/trusted.csv` never
     enter the test split; their boxes are their labels and, where `convention` is `auto`, show how to map all others.
+    Images in `data/negatives/` are split by their content as well.
 
     Args:
         settings: The section `prepare` of the parameters.
@@ -116,15 +118,19 @@ def _rows(settings: params.Prepare, root: Path) -> tuple[pd.DataFrame, dict[str,
             "build/clean.csv: no image with a box to prepare; "
             "see reports/annotate.json and reports/validation/index.html"
         )
+    negatives, report["unusable_negatives"] = read_negatives(root)
+    negatives["split"] = [split_of(value, settings.validation, settings.test) for value in negatives["sha256"]]
     report["splits"] = {
         name: {
             "images": int(chosen.sum()),
+            "negatives": int((negatives["split"] == name).sum()),
             "labelled": int((chosen & table["x1"].notna()).sum()),
             "with_truth": int((chosen & table["truth_x1"].notna()).sum()),
         }
         for name in SPLITS
         for chosen in [table["split"] == name]
     }
+    table = pd.concat([table, negatives], ignore_index=True) if len(negatives) else table
     return table[["image", "split", "sha256", "width", "height", "source", *BOX, *TRUTH]], report
 
 

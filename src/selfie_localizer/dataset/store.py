@@ -21,6 +21,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 STORE = Path("build/store")
 BOX = ["x1", "y1", "x2", "y2"]
+# `source` of an image without any face.
+NEGATIVE = "negative"
 TRUTH = ["truth_x1", "truth_y1", "truth_x2", "truth_y2"]
 TRUSTED = ["trusted_x1", "trusted_y1", "trusted_x2", "trusted_y2"]
 
@@ -49,11 +51,15 @@ class Store:
         return int(self.images.shape[1])
 
     def indices(self, split: Split, labelled: bool = True) -> NDArray[np.int64]:
-        """Returns the positions of a split's images in order; with `labelled`, only of those that have a label."""
-        chosen = (self.table["split"] == split).to_numpy()
+        """Returns the positions of a split's images that show a face; with `labelled`, only of those with a label."""
+        chosen = ((self.table["split"] == split) & (self.table["source"] != NEGATIVE)).to_numpy()
         if labelled:
             chosen = chosen & np.isfinite(self.boxes).all(axis=1)
         return np.flatnonzero(chosen)
+
+    def negatives(self, split: Split) -> NDArray[np.int64]:
+        """Returns the positions of a split's images without any face."""
+        return np.flatnonzero((self.table["split"] == split) & (self.table["source"] == NEGATIVE))
 
 
 def open_store(path: Path = STORE) -> Store:

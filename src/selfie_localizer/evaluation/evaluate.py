@@ -13,7 +13,7 @@ from selfie_localizer import boxes, files, images, parallel, params, tracking
 from selfie_localizer.dataset.store import STORE, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation import pictures
-from selfie_localizer.evaluation.scores import judge, paired_difference, summarise
+from selfie_localizer.evaluation.scores import judge, paired_difference, summarise, summarise_score
 from selfie_localizer.progress import say
 from selfie_localizer.runlog import Run
 
@@ -37,14 +37,20 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         raise UserError("the test split is empty; add images or raise prepare.test in params.yaml")
     table = store.table.iloc[test].reset_index(drop=True)
     brightness = np.array([cv2.cvtColor(store.images[row], cv2.COLOR_RGB2GRAY).mean() for row in test])
+    negatives = store.negatives("test")
     judged: dict[str, pd.DataFrame] = {}
+    scores_without_face: dict[str, NDArray[np.float64]] = {}
     for backbone in settings.backbones:
-        predicted, score = _predict(root / "models" / backbone / "model.keras", store, test, table)
-        judged[backbone] = judge(predicted, table, brightness).assign(score=score)
+        output = _answers(root / "models" / backbone / "model.keras", store, np.concatenate([test, negatives]))
+        faces, scores_without_face[backbone] = output[: len(test)], output[len(test) :, 4]
+        predicted = boxes.scale(faces[:, :4], table["width"], table["height"])
+        judged[backbone] = judge(predicted, table, brightness).assign(score=faces[:, 4])
     judged[MEAN_BOX] = judge(_mean_box(store, table), table, brightness)
     judged[HAAR] = judge(_haar(settings.annotate, table, workers, root), table, brightness)
 
     summaries = {name: summarise(frame, settings.seed) for name, frame in judged.items()}
+    for backbone, others in scores_without_face.items():
+        summaries[backbone] |= summarise_score(judged[backbone], others)
     with files.atomic_write(root / "reports/evaluation") as folder:
         folder.mkdir()
         for name, frame in judged.items():
@@ -60,9 +66,8 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
     say(f"evaluate: best is {best} with a test IoU of {summaries[best]['test_iou']:.3f}; see reports/evaluation/")
 
 
-def _predict(
-    path: Path, store: Store, rows: NDArray[np.int64], table: pd.DataFrame
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _answers(path: Path, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns relative boxes and scores, shape (N, 5), of the images at `rows`."""
     import keras
 
     from selfie_localizer.network import localizer  # noqa: F401  (its layers must be known to Keras)
@@ -71,8 +76,7 @@ def _predict(
         raise UserError(f"{path}: missing; run `dvc repro train@{path.parent.name}` first")
     model = keras.models.load_model(path, compile=False)
     batches = [model.predict_on_batch(store.images[rows[start : start + 32]]) for start in range(0, len(rows), 32)]
-    output = np.concatenate(batches).astype(np.float64)
-    return boxes.scale(output[:, :4], table["width"], table["height"]), output[:, 4]
+    return np.concatenate(batches).astype(np.float64)
 
 
 def _mean_box(store: Store, table: pd.DataFrame) -> NDArray[np.float64]:
@@ -106,7 +110,8 @@ def _comparison(
     settings: params.Params, judged: dict[str, pd.DataFrame], summaries: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     order = sorted(settings.backbones, key=lambda name: -summaries[name]["test_iou"])
-    result: dict[str, Any] = {"test_iou": {name: summary["test_iou"] for name, summary in summaries.items()}}
+    keys = ("test_iou", "test_iou_low", "test_iou_high", "share_over_0.5", "share_over_0.75")
+    result: dict[str, Any] = {name: {key: summary[key] for key in keys} for name, summary in summaries.items()}
     result["best"] = order[0]
     if len(order) > 1:
         first, second = (judged[name]["iou"].to_numpy() for name in order[:2])

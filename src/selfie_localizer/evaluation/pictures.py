@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import images
+from selfie_localizer.evaluation.calibration import reliability
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -42,7 +43,10 @@ def draw(name: str, judged: pd.DataFrame, table: pd.DataFrame, folder: Path, out
     axes[1].set(xlabel="face size (square root of box area / image area)", ylabel="IoU", title="IoU over face size")
     axes[1].set_ylim(0, 1)
     axes[2].plot([0, 1], [0, 1], color="grey", lw=1, label="as promised")
-    axes[2].scatter(judged["score"], judged["iou"], s=10, alpha=0.5, color="#3b6ea5")
+    axes[2].scatter(judged["score"], judged["iou"], s=10, alpha=0.3, color="#3b6ea5")
+    tenths = reliability(judged["score"].to_numpy(), judged["iou"].to_numpy())["tenths"]
+    means = [part["score"] for part in tenths], [part["iou"] for part in tenths]
+    axes[2].plot(*means, "o-", color="#e65a00", label="mean of each tenth")
     axes[2].set(xlabel="score (expected IoU)", ylabel="IoU", title="Does the score keep its promise?")
     axes[2].set(xlim=(0, 1), ylim=(0, 1))
     axes[2].legend()

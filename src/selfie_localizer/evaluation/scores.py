@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes
+from selfie_localizer.evaluation.calibration import area_under_roc, recommend, reliability
 
 RESAMPLES = 2000
 
@@ -81,6 +82,30 @@ def summarise(judged: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         "iou_truth": _mean(judged["iou_truth"]),
         "centre_error_median": _rounded(judged["centre_error"].median()),
         "slices": slices(judged),
+    }
+
+
+def summarise_score(judged: pd.DataFrame, without_face: NDArray[np.float64]) -> dict[str, Any]:
+    """Returns how far the score can be trusted.
+
+    Args:
+        judged: What `judge` returned, with a column `score`.
+        without_face: Scores of the test split's images without a face, shape (M,).
+
+    Returns:
+        `score_rank_correlation` with the IoU, `score_largest_gap` between mean score and mean IoU in a tenth of the
+        images, `score_auc` of selfies against images without a face, the recommended `score_threshold` with its
+        `score_precision` and `score_recall`, and `reliability`, the tenths. What cannot be known is None.
+    """
+    score, iou = judged["score"].to_numpy(), judged["iou"].to_numpy()
+    found = reliability(score, iou)
+    advice = recommend(score, iou, without_face) or {}
+    return {
+        "score_rank_correlation": found["rank_correlation"],
+        "score_largest_gap": found["largest_gap"],
+        "score_auc": area_under_roc(score, without_face),
+        **{f"score_{key}": advice.get(key) for key in ("threshold", "precision", "recall")},
+        "reliability": found["tenths"],
     }
 
 

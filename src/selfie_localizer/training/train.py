@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from selfie_localizer import files, params, tracking
@@ -43,10 +44,12 @@ def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> Non
     store = open_store(root / STORE)
     # TensorFlow takes seconds to import; what is wrong above is said at once.
     from selfie_localizer.training import fit, hardware
+    from selfie_localizer.training.calibrate import calibrate
 
     label = f"train {backbone}"
     rows, judged_on = store.indices("train"), store.indices("validation")
     fit.check_splits(rows, judged_on)
+    rows = np.sort(np.concatenate([rows, store.negatives("train")]))
     machine = hardware.choose(settings.train, len(rows), store.size, label)
     with (
         locked_state(f"train-{backbone}", _fingerprint(settings, backbone, store, machine), root / ".state") as state,
@@ -66,6 +69,7 @@ def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> Non
                 on_epoch=lambda epoch, row: run.metrics({key: row[key] for key in row if key != "epoch"}, step=epoch),
                 label=label,
             )
+        calibrate(result.model, store, judged_on)
         meta = _meta(settings, backbone, store, machine, result)
         _write(settings, backbone, store, result, meta, state, root)
         _log(run, meta, root / "models" / backbone)
@@ -99,6 +103,7 @@ def _parameters(settings: params.Params, backbone: str, store: Store, machine: "
     row = settings.backbones[backbone]
     used |= {"backbone": {"name": backbone, "architecture": row.architecture, "weights": row.weights}}
     used["data"] = {f"{split}_images": len(store.indices(split)) for split in ("train", "validation")}
+    used["data"]["train_negatives"] = len(store.negatives("train"))
     used["data"]["image_size"] = store.size
     return tracking.flat(used)
 
