@@ -140,7 +140,9 @@ def worn(garment: Garment, mesh: head.Mesh, vertices: Floats, normals: Floats) -
     # Cloth spans what the body has below it.
     average, taut = _neighbours(), (0.85 * share)[:, None]
     for _ in range(10 if garment.thick < 0.1 else 22):
-        result[rows] += taut * ((average @ result)[rows] - result[rows])
+        bend = (average @ result)[rows] - result[rows]
+        # Along the normal only: across it the cut would lose its shape.
+        result[rows] += taut * normals[rows] * np.einsum("vi,vi->v", bend, normals[rows])[:, None]
     return result
 
 
@@ -224,15 +226,18 @@ def _band(
     return np.concatenate(rows).astype(np.float32), parts.grid_faces(len(rows), steps)
 
 
-def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh) -> list[parts.Part]:
+def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh, vertices: Floats) -> list[parts.Part]:
     """Returns the parts that stand off the body: a shirt's collar, a lowered hood, a scarf."""
-    chest = mesh.bones.index("spine_03")
+    chest, neck = mesh.bones.index("spine_03"), mesh.joints[mesh.bones.index("neck_01")]
+    shift = vertices[neck].mean(0) - mesh.vertices[neck].mean(0)
     made = []
 
-    def add(vertices: Floats, faces: NDArray[np.int32], colour: Floats) -> None:
-        extra = np.zeros((len(vertices), 4), np.float32)
+    def add(points: Floats, faces: NDArray[np.int32], colour: Floats, open_: bool = True) -> None:
+        extra = np.zeros((len(points), 4), np.float32)
         extra[:, :3] = colour
-        made.append(parts.rigid(vertices, faces, parts.Material.CLOTH, chest, ao=0.8, extra=extra))
+        made.append(
+            parts.rigid(points + shift, faces, parts.Material.CLOTH, chest, ao=0.8, two_sided=open_, extra=extra)
+        )
 
     if garment.kind == "shirt" or (garment.kind == "suit"):
         colour = garment.colours[0] if garment.kind == "shirt" else garment.inner
@@ -256,5 +261,5 @@ def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh) -> list
                 ],
                 1,
             )
-            add(*parts.tube(path.astype(np.float32), 0.2, 9, closed=True), garment.colours[1])
+            add(*parts.tube(path.astype(np.float32), 0.2, 9, closed=True), garment.colours[1], open_=False)
     return made

@@ -56,6 +56,17 @@ def _own(mesh: head.Mesh, vertices: Floats, part: str, material: Material, two_s
     )  # fmt: skip
 
 
+def _aligned(mesh: head.Mesh, vertices: Floats) -> Floats:
+    """Returns morphed vertices moved and scaled so that eyes and forehead lie where the base mesh has them.
+
+    People differ in height and in the size of the head; hair, hats and hands are placed by the base mesh's measures.
+    """
+    fixed = np.flatnonzero((mesh.vertices[:, 1] > 7.2) & (mesh.masks["ears"] < 0.1))
+    base, own = mesh.vertices[fixed], vertices[fixed]
+    scale = float(np.linalg.norm(base - base.mean(0)) / np.linalg.norm(own - own.mean(0)))
+    return ((vertices - own.mean(0)) * np.float32(scale) + base.mean(0)).astype(np.float32)
+
+
 def draw_figure(rng: np.random.Generator) -> Figure:
     """Draws an adult with all that is worn."""
     mesh = head.load()
@@ -64,13 +75,13 @@ def draw_figure(rng: np.random.Generator) -> Figure:
     style = hair.draw_style(rng, person)
     garment = clothes.draw_garment(rng, person)
     painted = paint.draw_paint(rng, person, looks, style.recede)
-    morphed = head.morph(mesh, person, head.draw_expression(rng))
+    morphed = _aligned(mesh, head.morph(mesh, person, head.draw_expression(rng)))
 
     worn = str(rng.choice(("none", *headwear.KINDS), p=[0.85, 0.045, 0.01, 0.03, 0.035, 0.03]))
     if worn == "hood" and garment.kind not in ("hoodie", "jacket", "sweater"):
         worn = "none"
     if worn != "none":  # What is worn on the head presses the hair down.
-        calm = style.comb if style.comb in ("none", "buzz", "down", "tied") else "buzz"
+        calm = {"none": "none", "down": "down", "tied": "down"}.get(style.comb, "buzz")
         style = hair.Style(
             calm, min(style.volume, 0.03), style.length, style.cut, style.part, style.wave, tail=max(style.tail, 1.0)
         )
@@ -78,15 +89,15 @@ def draw_figure(rng: np.random.Generator) -> Figure:
     glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < 0.13 else None
 
     normals = raster.vertex_normals(morphed, mesh.faces["body"])
-    share = hair.scalp_share(mesh, painted)
-    swollen = hair.swell(rng, mesh, morphed, normals, share, style)
+    share, deep = hair.scalp_share(mesh, painted)
+    swollen = hair.swell(rng, mesh, morphed, normals, deep, style)
     dressed = clothes.worn(garment, mesh, swollen, normals)
     made = [_own(mesh, dressed, "body", Material.SKIN), _own(mesh, morphed, "eye", Material.EYE)]
     made += [_own(mesh, morphed, "teeth", Material.TEETH), _own(mesh, morphed, "tongue", Material.TONGUE)]
     if person.male < 0.5 and looks.make_up > 0.25:
         made.append(_own(mesh, morphed, "lashes", Material.LASHES, two_sided=True))
     made += hair.build(rng, mesh, dressed, normals, share, style)
-    made += clothes.collars(rng, garment, mesh)
+    made += clothes.collars(rng, garment, mesh, morphed)
     if worn != "none":
         made += headwear.build(rng, mesh, morphed, worn, garment.colours[0])
     lens = None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -58,7 +59,7 @@ def draw_style(rng: np.random.Generator, person: head.Person) -> Style:
             odds = np.array([0.06 + 0.2 * age, 0.45, 0.03, 0.03, 0.05, 0.03, 0.25, 0.04])
         comb = str(rng.choice(names, p=odds / odds.sum()))
         recede = float(np.clip(rng.normal(0.15 + 0.6 * age, 0.25), 0, 1)) if comb != "down" else 0.0
-        length = {"side": 0.75, "forward": 0.6, "up": 0.6, "back": 0.9, "curls": 0.35, "down": 2.5}.get(comb, 0)
+        length = {"side": 0.75, "forward": 0.6, "up": 0.5, "back": 0.9, "curls": 0.35, "down": 2.5}.get(comb, 0)
         volume = {"buzz": 0.015, "curls": rng.uniform(0.08, 0.3), "down": 0.1}.get(comb, rng.uniform(0.05, 0.16))
         cut = float(rng.uniform(5.4, 6.6))
         return Style(comb, float(volume) if comb != "none" else 0.0, length * rng.uniform(0.7, 1.25), cut, part, wave,
@@ -74,20 +75,23 @@ def draw_style(rng: np.random.Generator, person: head.Person) -> Style:
     return Style(comb, float(volume), length, cut, part, wave, fringe, veil, tail)
 
 
-def scalp_share(mesh: head.Mesh, painted: paint.Paint) -> Floats:
-    """Returns how much each vertex belongs to the scalp that is painted, float32 (V,), 0..1."""
+def scalp_share(mesh: head.Mesh, painted: paint.Paint) -> tuple[Floats, Floats]:
+    """Returns how much each vertex belongs to the scalp that is painted, and how deep inside it, (V,) each, 0..1."""
     rest = mesh.vertices
     u = parts.cylinder_u(rest)
     x, y = (u - paint.LEFT) * paint.SCALE, (paint.TOP - rest[:, 1]) * paint.SCALE
-    share = sample_texture(painted.scalp[..., None], x, y)[:, 0]
-    share = np.where((np.abs(u) > 1.9) & (rest[:, 1] > 6.75), 1.0, share) * (rest[:, 1] > 6.6)
+    deep = cv2.GaussianBlur(painted.scalp, (0, 0), 0.17 * paint.SCALE, borderType=cv2.BORDER_REPLICATE)
+    sampled = sample_texture(np.dstack([painted.scalp, deep]), x, y)
+    behind = (np.abs(u) > 1.9) & (rest[:, 1] > 6.75) & (np.hypot(rest[:, 0], rest[:, 2] - 0.45) > 0.45)
+    share, inner = (np.where(behind, 1.0, s) * (rest[:, 1] > 6.6) for s in sampled.T)
     body = np.zeros(len(rest), bool)
     body[mesh.faces["body"].ravel()] = True
-    return (share * body * (1 - np.minimum(mesh.masks["ears"] * 1.5, 1))).astype(np.float32)
+    hairy = body * (1 - np.minimum(mesh.masks["ears"] * 1.5, 1))
+    return (share * hairy).astype(np.float32), (np.clip(2 * inner - 1, 0, 1) * hairy).astype(np.float32)
 
 
 def swell(
-    rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, normals: Floats, share: Floats, style: Style
+    rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, normals: Floats, deep: Floats, style: Style
 ) -> Floats:
     """Returns the vertices with the scalp pushed out by the hair's volume, which fades in at the hairline."""
     rest = mesh.vertices
@@ -95,8 +99,7 @@ def swell(
     bumps = np.sin(rest @ (waves * (5.0 if style.comb == "curls" else 2.5))).mean(1) * 0.5
     height = np.clip((rest[:, 1] - 6.7) / 1.3, 0, 1)
     shape = 0.45 + 0.55 * height if style.comb in ("side", "up", "forward", "back") else 0.7 + 0.3 * height
-    inside = np.clip((share - 0.55) / 0.4, 0, 1)
-    out = style.volume * shape * (1 + 0.35 * bumps) * inside * inside * (3 - 2 * inside)
+    out = style.volume * shape * (1 + 0.35 * bumps) * np.sqrt(deep)
     return (vertices + normals * out[:, None]).astype(np.float32)
 
 
@@ -120,8 +123,8 @@ def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floa
         direction[:, 1], direction[:, 2] = -0.6 + 0.3 * front, 1.0
         direction[:, 0] = 0.3 * rng.normal(0, 1, count)
     elif style.comb == "up":
-        top = np.clip((roots[:, 1:2] - 7.7) / 0.5, 0, 1)
-        direction = normals * (0.2 + 0.6 * top) + np.array([0.0, 0.5, 0.35], np.float32) * (2 * top - 1)
+        top = np.clip((normals[:, 1:2] - 0.35) / 0.4, 0, 1)
+        direction = normals * (0.1 + 0.25 * top) + np.array([0.0, 0.7, 0.25], np.float32) * (2 * top - 1)
     elif style.comb == "back":
         direction[:, 1], direction[:, 2], direction[:, 0] = -0.1, -1.0, 0.25 * side
     elif style.comb == "tied":
@@ -131,6 +134,8 @@ def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floa
         direction = normals * 0.6 + rng.normal(0, 1, (count, 3)).astype(np.float32)
         direction = direction + front[:, None] * np.array([0, 1.2, -0.6], np.float32)
         direction[:, 0] += 0.8 * np.sign(roots[:, 0]) * np.clip((8.0 - roots[:, 1]) / 0.4, 0, 1)
+    if style.comb in ("side", "forward", "back"):  # Hair at the sides and behind lies flat and points down.
+        direction[:, 1] -= 1.4 * np.clip(np.abs(normals[:, 0]) - 0.3, 0, 1) + np.clip(-normals[:, 2], 0, 1)
     if style.fringe:
         over = (front > 0.55) & (roots[:, 1] > 7.8)
         spread = 0.3 * roots[:, 0] + rng.normal(0, 0.12, count)
@@ -167,7 +172,7 @@ def _grow(
     fringe = np.zeros(count, bool)
     if style.fringe:
         fringe = (roots[:, 2] > 0.82) & (roots[:, 1] > 7.8)
-        length = np.where(fringe, (roots[:, 1] - rng.uniform(7.45, 7.6)) * 1.35 + 0.12, length)
+        length = np.where(fringe, (roots[:, 1] - rng.uniform(7.5, 7.7, count)) * 1.2 + 0.1, length)
     step = (length / (STEPS - 1)).astype(np.float32)[:, None]
     weight = {"down": 0.5, "side": 0.12, "forward": 0.12, "back": 0.15, "up": 0.03, "curls": 0.1, "tied": 0.02}
     pull = np.where(fringe, 0.25, weight.get(style.comb, 0.1)).astype(np.float32)[:, None]

@@ -55,17 +55,14 @@ def build(rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, kind: str
     if kind == "hood":
         return [_hood(rng, mesh, middle, half, cloth)]
     if kind == "beanie":
-        dome = _dome(
-            middle, half * 1.0 + 0.12, (float(rng.uniform(0.12, 0.42)), -0.25), float(rng.uniform(0.12, 0.4)), 0.55
-        )
-        made = [_cloth(dome, parts.grid_faces(9, 36, wrap=True), colour, bone, 1.0)]
-        if rng.random() < 0.6:
-            fold = np.stack([dome[0], dome[0] + (dome[3] - dome[0]) * 0.75])
-            fold[:, :, [0, 2]] = middle[[0, 2]] + (fold[:, :, [0, 2]] - middle[[0, 2]]) * 1.06
-            made.append(_cloth(fold, parts.grid_faces(2, 36, wrap=True), second, bone, 1.0))
-        return made
+        dome = _dome(middle, half + 0.15, (float(rng.uniform(0.12, 0.42)), -0.25), float(rng.uniform(0.12, 0.4)), 0.55)
+        beanie = _cloth(dome, parts.grid_faces(9, 36, wrap=True), colour, bone, 1.0)
+        if rng.random() < 0.6:  # A folded edge.
+            beanie.extra[: 4 * 36, :3] = second
+            beanie.vertices[: 3 * 36, [0, 2]] += (beanie.vertices[: 3 * 36, [0, 2]] - middle[[0, 2]]) * 0.05
+        return [beanie]
     if kind == "brimmed":
-        dome = _dome(middle, half + 0.1, (0.32, 0.02), float(rng.uniform(0.15, 0.6)), float(rng.uniform(0.25, 0.5)))
+        dome = _dome(middle, half + 0.14, (0.32, 0.02), float(rng.uniform(0.15, 0.6)), float(rng.uniform(0.25, 0.5)))
         wide, droop = float(rng.uniform(0.5, 1.2)), float(rng.uniform(-0.15, 0.3))
         away = dome[0] - middle
         away[:, 1] = 0
@@ -74,25 +71,24 @@ def build(rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, kind: str
         rows = [
             dome[0] + away * wide * s + np.array([0, 1, 0]) * (curl * s * s - droop * s * s) for s in (0, 0.35, 0.7, 1)
         ]
-        band = np.stack([dome[0] * 1.0, dome[0] + (dome[2] - dome[0]) * 0.9])
-        band[:, :, [0, 2]] = middle[[0, 2]] + (band[:, :, [0, 2]] - middle[[0, 2]]) * 1.02
+        crown = _cloth(dome, parts.grid_faces(9, 36, wrap=True), colour, bone)
+        crown.extra[: 3 * 36, :3] = second * 0.6  # A ribbon around it.
         return [
-            _cloth(dome, parts.grid_faces(9, 36, wrap=True), colour, bone),
+            crown,
             _cloth(np.stack(rows), parts.grid_faces(4, 36, wrap=True), colour * 0.95, bone),
-            _cloth(band, parts.grid_faces(2, 36, wrap=True), second * 0.6, bone),
         ]
     backwards = kind == "cap backwards"
-    rise = (0.38, 0.1) if not backwards else (0.3, 0.2)
-    dome = _dome(middle, half + 0.09, rise, float(rng.uniform(0.1, 0.2)), 0.5)
+    rise = (0.36, 0.05) if not backwards else (0.26, 0.0)
+    dome = _dome(middle, half + 0.1, rise, float(rng.uniform(0.08, 0.16)), 0.5)
     facing = -1.0 if backwards else 1.0
     turn = np.linspace(-1.15, 1.15, 17)
     reach = float(rng.uniform(0.6, 0.8))
     bend, drop = float(rng.uniform(0.0, 0.3)), float(rng.uniform(0.02, 0.3))
     start = middle + np.stack(
         [
-            (half[0] + 0.09) * np.sin(turn),
+            (half[0] + 0.1) * np.sin(turn),
             rise[0 if not backwards else 1] - 0.02 + 0 * turn,
-            facing * (half[2] + 0.09) * np.cos(turn),
+            facing * (half[2] + 0.1) * np.cos(turn),
         ],
         1,
     )
