@@ -194,7 +194,7 @@ def test_a_folder_without_images_is_wrong_usage(tmp_path: Path, served: Path) ->
         (None, r"selfie-localizer@champion: there is no .*mlflow\.db yet; run `dvc repro` first"),
         ("nowhere", "nowhere: no such folder"),
         ("photos", "photos: holds neither a model.keras nor a served model"),
-        ("broken", "broken: cannot be loaded"),
+        ("broken", r"broken/model\.keras: cannot be loaded"),
     ],
 )
 def test_a_model_that_is_not_there_is_one_line(

@@ -82,6 +82,12 @@ def _status(args: argparse.Namespace) -> None:
     print(json.dumps(collect(), indent=2) if args.json else table())
 
 
+def _export(args: argparse.Namespace) -> None:
+    from selfie_localizer.registry.export import export
+
+    export(args.format.split(","), args.out, args.model)
+
+
 def _summary(args: argparse.Namespace) -> None:
     from selfie_localizer.summary import collect, table
 
@@ -150,6 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--to", metavar="VERSION", help="make this version the champion instead")
     command = add("status", _status, "show champion and challenger, their scores and their data")
     command.add_argument("--json", action="store_true", help="print the same as JSON")
+    command = add("export", _export, "write a model as SavedModel, ONNX or LiteRT, with its preprocessing beside it")
+    command.add_argument("--format", default="savedmodel,onnx,litert", metavar="LIST", help="default: %(default)s")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    command.add_argument("--model", metavar="URI", help=f"{MODEL}; the champion by default")
     command = add("summary", _summary, "show what the pipeline made and what to type next")
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
     command = add("render", _render, "render synthetic selfies with exact boxes", workers=True)

@@ -3,7 +3,6 @@
 import csv
 import glob
 import json
-import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,12 +11,12 @@ from typing import Literal, TextIO
 
 import numpy as np
 
-from selfie_localizer import files, images, tracking
+from selfie_localizer import files, images
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.progress import say, track
-from selfie_localizer.registry.locator import CHUNK, COLUMNS, Locator, Network, Row, load_network
+from selfie_localizer.registry import package, sources
+from selfie_localizer.registry.locator import CHUNK, COLUMNS, Locator, Row, load_network
 
-CHAMPION = "models:/selfie-localizer@champion"
 Format = Literal["table", "json", "csv"]
 
 _WIDEST_NAME = 60
@@ -198,62 +197,20 @@ def load(model: str | None, root: Path = Path(".")) -> Locator:
     Raises:
         UserError: There is no such model, or it is not a localizer.
     """
-    name = model or CHAMPION
-    folder = _download(name, root) if ":/" in name else Path(name)
-    if not folder.is_dir():
-        raise UserError(f"{name}: no such folder; give one, or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID")
-    try:
-        if (folder / "artifacts/network").exists():
-            size = json.loads((folder / "artifacts/meta.json").read_text(encoding="utf-8"))["image_size"]
-            return Locator(load_network(folder / "artifacts/network"), size)
-        # In models/BACKBONE/, or in a training run.
-        for path in (folder / "model.keras", folder / "data/model.keras"):
-            if path.exists():
-                return _load_keras(path)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{name}: cannot be loaded ({_first_line(error)})") from None
-    raise UserError(f"{name}: holds neither a model.keras nor a served model of this project")
-
-
-def _load_keras(path: Path) -> Locator:
-    import keras
-
-    from selfie_localizer.network import localizer  # noqa: F401  (its layers must be known to Keras)
-
-    model = keras.models.load_model(path, compile=False)
-    size = model.input_shape[1]
-    if size is None:
-        size = json.loads((path.parent / "meta.json").read_text(encoding="utf-8"))["image_size"]
-    network: Network = lambda pixels: np.asarray(model.predict_on_batch(pixels))  # noqa: E731
-    return Locator(network, size)
-
-
-def _download(name: str, root: Path) -> Path:
-    uri = tracking.tracking_uri(root)
-    database = uri.removeprefix("sqlite:///")
-    hint = "run `dvc repro` first, or give another --model"
-    # MLflow would make an empty one.
-    if database != uri and not Path(database).exists():
-        raise UserError(f"{name}: there is no {database} yet; {hint}")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    # A training run keeps its network under the name `model`.
-    full = f"{name}/model" if name.startswith("runs:/") and name.count("/") == 1 else name
-    mlflow.set_tracking_uri(uri)
-    try:
-        return Path(mlflow.artifacts.download_artifacts(full))
-    except (MlflowException, OSError) as error:
-        raise UserError(f"{name}: not found in {uri} ({_first_line(error)}); {hint}") from None
+    name = model or sources.CHAMPION
+    folder = sources.folder(name, root)
+    network = folder / "artifacts" / package.NETWORK
+    # A served model is asked as it would be served; it needs no TensorFlow.
+    if network.exists():
+        try:
+            return Locator(load_network(network), sources.meta(folder)["image_size"])
+        # The runtime's errors have nothing in common but this.
+        except Exception as error:
+            raise UserError(f"{name}: cannot be loaded ({sources.first_line(error)})") from None
+    trained = sources.load_trained(name, folder, root)
+    return Locator(lambda pixels: np.asarray(trained.model.predict_on_batch(pixels)), trained.image_size)
 
 
 def _shown(path: Path) -> str:
     """Returns a path as text that can be printed, whatever bytes its name has."""
     return os.fsencode(path).decode(errors="replace")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

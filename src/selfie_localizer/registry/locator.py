@@ -109,14 +109,20 @@ def from_base64(text: object) -> bytes:
         raise images.ImageError("not valid base64") from None
 
 
-def load_network(folder: Path) -> Network:
-    """Loads a network that `package.export` wrote; needs TensorFlow and nothing else."""
-    import tensorflow as tf
+def load_network(path: Path) -> Network:
+    """Loads a network in ONNX form; needs ONNX Runtime and neither TensorFlow nor Keras."""
+    import onnxruntime
 
-    loaded = tf.saved_model.load(str(folder))
+    options = onnxruntime.SessionOptions()
+    # Left alone it pins its threads to cores, which it may not do in a container.
+    options.intra_op_num_threads = os.cpu_count() or 1
+    # Threads that wait for the next image in a busy loop would take the cores from decoding.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
 
     def network(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        output: NDArray[np.float32] = loaded.serve(tf.constant(pixels)).numpy()
+        output: NDArray[np.float32] = session.run(None, {name: pixels})[0]
         return output
 
     return network
