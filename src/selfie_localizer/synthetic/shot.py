@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_localizer import boxes
 from selfie_localizer.synthetic import eyewear, figure, head, light, parts, pose, raster, truth
 from selfie_localizer.synthetic.figure import Figure, Posed
 from selfie_localizer.synthetic.materials import shade_lens
@@ -230,5 +231,8 @@ def take(rng: np.random.Generator, picture: Floats) -> tuple[Floats, Box]:
         friend = _stand(rng, figure.draw_figure(rng), "portrait", again, roll)
         share = wanted * float(rng.uniform(0.6, 0.85))
         place = np.array([0.5 - side * rng.uniform(0.12, 0.3), rng.normal(0.42, 0.06)], np.float32)
-        picture = _paint_person(friend, _frame(rng, friend, width, height, share, place), picture, glow)
+        further = _frame(rng, friend, width, height, share, place)
+        other = truth.box(further.project(friend.body)[0], width, height)
+        if boxes.area(other) < 0.9 * boxes.area(box):
+            picture = _paint_person(friend, further, picture, glow)
     return _paint_person(posed, view, picture, glow), box
