@@ -97,16 +97,21 @@ def _arm(rest: Floats) -> Floats:
     return (p @ ((WRIST - SHOULDER) / ARM) / ARM).astype(np.float32)
 
 
-def _neckline(garment: Garment, rest: Floats, extra: float = 0.0) -> Floats:
-    """Returns how far below the neckline points (P, 3) lie, decimetres (P,); `extra` makes the dip deeper."""
+def _ring(rest: Floats) -> Floats:
+    """Returns the height of a ring around the neck, lower in front, at points (P, 3)."""
+    x, _, z = rest.T
+    return 5.62 - 0.24 * (z - 0.1) / np.sqrt(x * x + (z - 0.1) ** 2 + 0.02)
+
+
+def _neckline(garment: Garment, rest: Floats) -> Floats:
+    """Returns how far below the neckline points (P, 3) lie, decimetres (P,)."""
     x, y, z = rest.T
-    # A ring around the neck, lower in front; the shoulders beside it are covered whatever their height.
-    ring = 5.62 - 0.24 * (z - 0.1) / np.sqrt(x * x + (z - 0.1) ** 2 + 0.02)
     half = garment.wide + 0.1 * (garment.kind in ("suit", "jacket"))
     reach = np.clip(1 - np.abs(x) / half, 0, 1)
     dip = reach if garment.pointed else np.sqrt(1 - (1 - reach) ** 2)
     beside = np.minimum(np.abs(x) - 0.7, 6.0 - y)
-    return np.maximum(ring - (garment.deep + extra) * dip * (z > 0.1) - y, beside)
+    # The shoulders beside the neck are covered whatever their height.
+    return np.maximum(_ring(rest) - garment.deep * dip * (z > 0.1) - y, beside)
 
 
 def cover(garment: Garment, rest: Floats) -> Floats:
@@ -198,7 +203,7 @@ def inner_colour(garment: Garment, rest: Floats) -> tuple[Floats, Floats]:
         return np.zeros(len(rest), np.float32), np.zeros((len(rest), 3), np.float32)
     opening = 0.0 if garment.tie is not None else 0.45
     dip = opening * np.clip(1 - np.abs(x) / 0.4, 0, 1) * (z > 0.1)
-    shown = ((5.62 - 0.5 * z - dip > y) & (_arm(rest) < 0.9)).astype(np.float32)
+    shown = ((_ring(rest) + 0.12 - dip > y) & (_arm(rest) < 0.9)).astype(np.float32)
     colour = np.broadcast_to(garment.inner, rest.shape).copy()
     colour *= np.where((np.abs(x) < 0.02) & (garment.tie is None), 0.7, 1.0)[:, None]
     if garment.tie is not None:

@@ -54,12 +54,12 @@ def draw_style(rng: np.random.Generator, person: head.Person) -> Style:
     if person.male > 0.5:
         age = float(np.clip((person.age - 30) / 35, 0, 1))
         names = ["none", "buzz", "side", "forward", "up", "back", "curls", "down"]
-        odds = np.array([0.03 + 0.2 * age, 0.14, 0.3, 0.12, 0.14 * (1 - age), 0.1, 0.08, 0.05])
+        odds = np.array([0.03 + 0.2 * age, 0.14, 0.34, 0.15, 0.09 * (1 - age), 0.12, 0.06, 0.05])
         if frizzy:
             odds = np.array([0.06 + 0.2 * age, 0.45, 0.03, 0.03, 0.05, 0.03, 0.25, 0.04])
         comb = str(rng.choice(names, p=odds / odds.sum()))
         recede = float(np.clip(rng.normal(0.15 + 0.6 * age, 0.25), 0, 1)) if comb != "down" else 0.0
-        length = {"side": 0.75, "forward": 0.6, "up": 0.5, "back": 0.9, "curls": 0.35, "down": 2.5}.get(comb, 0)
+        length = {"side": 0.65, "forward": 0.5, "up": 0.35, "back": 0.9, "curls": 0.35, "down": 2.5}.get(comb, 0)
         volume = {"buzz": 0.015, "curls": rng.uniform(0.08, 0.3), "down": 0.1}.get(comb, rng.uniform(0.05, 0.16))
         cut = float(rng.uniform(5.4, 6.6))
         return Style(comb, float(volume) if comb != "none" else 0.0, length * rng.uniform(0.7, 1.25), cut, part, wave,
@@ -140,9 +140,9 @@ def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floa
         over = (front > 0.55) & (roots[:, 1] > 7.8)
         spread = 0.3 * roots[:, 0] + rng.normal(0, 0.12, count)
         direction = np.where(over[:, None], np.stack([spread, -0.35 + 0 * spread, 0.8 + 0 * spread], 1), direction)
-    direction = direction + rng.normal(0, 0.16, (count, 3))
+    direction = direction + rng.normal(0, 0.1 if style.comb in ("side", "back", "forward") else 0.16, (count, 3))
     if style.comb not in ("up", "curls"):
-        direction = direction - normals * (direction * normals).sum(1, keepdims=True) * 0.9
+        direction = direction - normals * (direction * normals).sum(1, keepdims=True)
     return _unit(direction.astype(np.float32))
 
 
@@ -168,15 +168,16 @@ def _grow(
     direction = _combed(rng, style, roots, normals)
     length = style.length * rng.uniform(0.75, 1.1, count)
     if style.comb in ("side", "forward", "up", "back"):  # Short at the sides and behind, long on top.
-        length *= 0.25 + 0.75 * np.clip((roots[:, 1] - 7.6) / 0.5, 0, 1)
+        length *= 0.2 + 0.8 * np.clip((roots[:, 1] - 7.6) / 0.5, 0, 1)
     fringe = np.zeros(count, bool)
     if style.fringe:
         fringe = (roots[:, 2] > 0.82) & (roots[:, 1] > 7.8)
         length = np.where(fringe, (roots[:, 1] - rng.uniform(7.5, 7.7, count)) * 1.2 + 0.1, length)
     step = (length / (STEPS - 1)).astype(np.float32)[:, None]
-    weight = {"down": 0.5, "side": 0.12, "forward": 0.12, "back": 0.15, "up": 0.03, "curls": 0.1, "tied": 0.02}
+    weight = {"down": 0.5, "side": 0.2, "forward": 0.15, "back": 0.2, "up": 0.08, "curls": 0.1, "tied": 0.02}
     pull = np.where(fringe, 0.25, weight.get(style.comb, 0.1)).astype(np.float32)[:, None]
-    margin = (0.02 + rng.uniform(0, 0.09, count) + 0.25 * style.wave).astype(np.float32)
+    loose = 0.09 if style.comb in ("down", "tied", "curls", "up") else 0.045
+    margin = (0.015 + rng.uniform(0, loose, count) + 0.25 * style.wave).astype(np.float32)
     jitter = rng.normal(0, 0.035, count).astype(np.float32)
     phase, turns = rng.uniform(0, 2 * np.pi, (count, 1)), rng.uniform(0.7, 1.3, (count, 1)) * (1.3 + 6 * style.wave)
     cut = (style.cut + rng.normal(0, 0.1, count)).astype(np.float32)

@@ -172,7 +172,7 @@ def draw_expression(rng: np.random.Generator) -> dict[str, float]:
     strength = float(rng.uniform(0.35, 1.0))
     if kind in ("smile", "grin", "wink"):
         unit["mouth-corner-puller"] = 0.8 * strength
-        unit["eye-left-slit"] = unit["eye-right-slit"] = 0.35 * strength
+        unit["eye-left-slit"] = unit["eye-right-slit"] = 0.2 * strength
     if kind == "grin":
         unit["mouth-open"] = float(rng.uniform(0.0, 0.14)) * strength
         unit["mouth-upward-retraction"] = 0.35 + 0.5 * strength
