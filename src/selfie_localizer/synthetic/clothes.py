@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array
 
 from selfie_localizer.synthetic import brushes, head, parts
 from selfie_localizer.synthetic.light import linear
@@ -68,7 +68,7 @@ def draw_garment(rng: np.random.Generator, person: head.Person) -> Garment:
         deep += rng.uniform(0, 0.4)
     colour = brushes.cloth_colour(rng)
     if rng.random() < 0.4:
-        colour = np.full(3, rng.choice([0.04, 0.1, 0.35, 0.9, 0.95]), np.float32) * rng.uniform(0.9, 1.05, 3)
+        colour = (rng.choice([0.04, 0.1, 0.35, 0.9, 0.95]) * rng.uniform(0.9, 1.05, 3)).astype(np.float32)
     if kind == "suit":
         colour = brushes.hsv(rng.choice([0.6, 0.08]), rng.uniform(0, 0.4), rng.uniform(0.05, 0.3))
     inner = brushes.hsv(rng.choice([0.58, 0.0]), rng.uniform(0, 0.25), rng.uniform(0.8, 1))
@@ -156,13 +156,13 @@ def _neighbours() -> csr_array:
     """Returns the matrix (V, V) that replaces each vertex of the asset by the mean of its neighbours."""
     mesh = head.load()
     faces, count = mesh.faces["body"], len(mesh.vertices)
-    start, end = (
-        np.concatenate([faces, faces[:, ::-1]]).T[:2].ravel(),
-        np.concatenate([faces, faces[:, ::-1]]).T[1:].ravel(),
-    )
+    both = np.concatenate([faces, faces[:, ::-1]])
+    start, end = both[:, :2].ravel(), both[:, 1:].ravel()
     link = csr_array((np.ones(len(start), np.float32), (start, end)), (count, count))
-    link.data[:] = 1
-    return diags_array(1 / np.maximum(link.sum(1), 1)) @ link
+    link.data[:] = 1  # An edge that two triangles share counts once.
+    degree = np.diff(link.indptr)
+    link.data /= np.repeat(np.maximum(degree, 1), degree)
+    return link
 
 
 def cloth_colour(garment: Garment, rest: Floats) -> Floats:
@@ -218,7 +218,7 @@ def inner_colour(garment: Garment, rest: Floats) -> tuple[Floats, Floats]:
 def _band(
     heights: list[tuple[float, float, float]], opening: float, steps: int = 44
 ) -> tuple[Floats, NDArray[np.int32]]:
-    """Returns a band around the neck; `heights` are rows of (radius, height, drop in front), open by an angle in front."""
+    """Returns a band around the neck, open by an angle in front; `heights` has rows of radius, height, front's drop."""
     turn = np.linspace(opening, 2 * np.pi - opening, steps)
     # Small triangles are sorted rightly against the neck's.
     at = np.linspace(0, len(heights) - 1, 4 * len(heights) - 3)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfie_localizer.synthetic import brushes, head, parts
 from selfie_localizer.synthetic.light import linear
@@ -41,20 +42,21 @@ def draw_glasses(rng: np.random.Generator, sun: bool) -> Glasses:
     if rng.random() < 0.2:
         frame = np.array([0.75, 0.6, 0.35]) * rng.uniform(0.6, 1)
     if not sun:
+        rim, square = rng.choice([0.01, 0.016, 0.026]), rng.uniform(2, 4.5)
+        wide, high, mirror = rng.uniform(0.23, 0.28), rng.uniform(0.15, 0.22), rng.uniform(0, 0.5)
+        clear = np.full((2, 3), 0.6, np.float32)
         return Glasses(
-            0.06, np.ones((2, 3), np.float32) * 0.6, float(rng.uniform(0, 0.5)), float(rng.choice([0.01, 0.016, 0.026])),
-            linear(frame), float(rng.uniform(0.23, 0.28)), float(rng.uniform(0.15, 0.22)), float(rng.uniform(2, 4.5)), 0.0,
-        )  # fmt: skip
-    base = (
-        np.full(3, rng.uniform(0.02, 0.15))
-        if rng.random() < 0.7
-        else brushes.hsv(rng.random(), 0.6, rng.uniform(0.2, 0.6))
-    )
-    fade = base * rng.uniform(1, 2.5)
+            0.06, clear, float(mirror), float(rim), linear(frame), float(wide), float(high), float(square), 0.0
+        )
+    base = np.full(3, rng.uniform(0.02, 0.15))
+    if rng.random() < 0.3:
+        base = brushes.hsv(rng.random(), 0.6, rng.uniform(0.2, 0.6))
+    tint = linear(np.stack([base, np.clip(base * rng.uniform(1, 2.5), 0, 0.8)]))
+    rim, square, mirror = rng.choice([0.01, 0.02, 0.034]), rng.uniform(2, 4.5), rng.choice([0.3, 0.6, 1.0])
+    wide, high, droop = rng.uniform(0.26, 0.32), rng.uniform(0.19, 0.27), rng.choice([0.0, rng.uniform(0.02, 0.07)])
     return Glasses(
-        float(rng.uniform(0.8, 1)), linear(np.stack([base, np.clip(fade, 0, 0.8)])), float(rng.choice([0.3, 0.6, 1.0])),
-        float(rng.choice([0.01, 0.02, 0.034])), linear(frame), float(rng.uniform(0.26, 0.32)), float(rng.uniform(0.19, 0.27)),
-        float(rng.uniform(2, 4.5)), float(rng.choice([0.0, rng.uniform(0.02, 0.07)])),
+        float(rng.uniform(0.8, 1)), tint, float(mirror), float(rim), linear(frame), float(wide), float(high),
+        float(square), float(droop),
     )  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def build(
     level = float(eyes[:, 1].mean()) + rng.normal(-0.01, 0.02)
     apart = max(float(np.abs(eyes[:, 0]).mean()), glasses.wide + 0.055)
 
-    def bent(x: Floats, y: Floats) -> Floats:
+    def bent(x: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
         return np.stack([x, y, front - 0.2 * x * x], -1).astype(np.float32)
 
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
@@ -80,7 +82,7 @@ def build(
     cx = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** power * glasses.wide
     cy = np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** power * glasses.high
     cy = np.where(cy < 0, cy - glasses.droop * (1 - cx / glasses.wide), cy)
-    pieces: list[tuple[Floats, np.ndarray]] = []
+    pieces: list[tuple[Floats, NDArray[np.int32]]] = []
     lenses, lens_faces, lens_rest = [], [], []
     for k, side in enumerate((1.0, -1.0)):
         outline = bent(side * (apart + cx), level + cy)
@@ -96,18 +98,15 @@ def build(
         )
         hinge = bent(np.array(side * (apart + glasses.wide)), np.array(level + 0.5 * glasses.high))
         ear = np.array([side * (np.abs(ears[:, 0]).min() + 0.06), ears[:, 1].max() - 0.06, ears[:, 2].mean() - 0.1])
-        corner = hinge + [side * 0.05, 0, -0.06]
-        temple = np.stack([hinge, corner, corner * 0.5 + ear * 0.5 + [side * 0.03, 0.02, 0], ear]).astype(np.float32)
+        aside = np.array([side * 0.03, 0.02, 0])
+        corner = hinge + np.array([side * 0.05, 0, -0.06])
+        temple = np.stack([hinge, corner, (corner + ear) / 2 + aside, ear]).astype(np.float32)
         pieces.append(parts.tube(temple, max(glasses.rim, 0.016), 5))
     inner = apart - glasses.wide
     x = np.linspace(-inner, inner, 7)
-    pieces.append(
-        parts.tube(
-            bent(x, level + 0.35 * glasses.high + 0.03 * np.cos(x / inner * 1.5)) + [0, 0, 0.02],
-            max(glasses.rim, 0.016),
-            5,
-        )
-    )
+    bridge = bent(x, level + 0.35 * glasses.high + 0.03 * np.cos(x / inner * 1.5))
+    bridge[:, 2] += 0.02
+    pieces.append(parts.tube(bridge, max(glasses.rim, 0.016), 5))
     made = []
     for points, faces in pieces:
         extra = np.zeros((len(points), 4), np.float32)
@@ -150,5 +149,5 @@ def phone(rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, side: str
     placed = grip + up * 0.4 + along * 0.2 + corners @ np.stack([across, up, along])
     extra = np.zeros((len(corners), 4), np.float32)
     extra[:, :3] = linear(brushes.cloth_colour(rng) if rng.random() < 0.4 else np.full(3, rng.choice([0.03, 0.1, 0.8])))
-    index = np.arange(len(corners)).reshape(-1, 3)
+    index = np.arange(len(corners), dtype=np.int32).reshape(-1, 3)
     return parts.rigid(placed, index, parts.Material.PLASTIC, names.index(f"hand_{side}"), corners, 1.0, extra=extra)

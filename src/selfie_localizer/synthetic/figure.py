@@ -9,6 +9,7 @@ from selfie_localizer.synthetic import (
     clothes,
     eyewear,
     hair,
+    hairstyle,
     head,
     headwear,
     materials,
@@ -20,6 +21,7 @@ from selfie_localizer.synthetic import (
 )
 from selfie_localizer.synthetic.light import Light, linear
 from selfie_localizer.synthetic.parts import EXTRA, NORMAL, REST, Material, Part
+from selfie_localizer.synthetic.truth import face_patch
 
 Floats = NDArray[np.float32]
 
@@ -37,7 +39,7 @@ class Figure:
     person: head.Person
     looks: paint.Looks
     painted: paint.Paint
-    style: hair.Style
+    style: hairstyle.Style
     garment: clothes.Garment
     glasses: eyewear.Glasses | None
     morphed: Floats
@@ -72,7 +74,7 @@ def draw_figure(rng: np.random.Generator) -> Figure:
     mesh = head.load()
     person = head.draw_person(rng)
     looks = paint.draw_looks(rng, person)
-    style = hair.draw_style(rng, person)
+    style = hairstyle.draw_style(rng, person)
     garment = clothes.draw_garment(rng, person)
     painted = paint.draw_paint(rng, person, looks, style.recede)
     morphed = _aligned(mesh, head.morph(mesh, person, head.draw_expression(rng)))
@@ -82,8 +84,8 @@ def draw_figure(rng: np.random.Generator) -> Figure:
         worn = "none"
     if worn != "none":  # What is worn on the head presses the hair down.
         calm = {"none": "none", "down": "down", "tied": "down"}.get(style.comb, "buzz")
-        style = hair.Style(
-            calm, min(style.volume, 0.03), style.length, style.cut, style.part, style.wave, tail=max(style.tail, 1.0)
+        style = hairstyle.Style(
+            calm, min(style.volume, 0.03), max(style.length, 2.5), style.cut, style.part, style.wave
         )
     sun = rng.random() < 0.17
     glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < 0.13 else None
@@ -164,22 +166,22 @@ def shade(posed: Posed, triangles: NDArray[np.int32], a: Floats, lit: Floats, li
         at = np.flatnonzero(material == kind)
         if not len(at):
             continue
-        b, l = a[at], lit[at]
+        b, bright = a[at], lit[at]
         if kind == Material.EYE:
-            colour[at] = skin.shade_eye(b, l, light, camera, looks, posed.gaze, posed.eyes, posed.eye_size)
+            colour[at] = skin.shade_eye(b, bright, light, camera, looks, posed.gaze, posed.eyes, posed.eye_size)
         elif kind == Material.TEETH:
-            colour[at] = materials.shade_teeth(b, l, light, camera)
+            colour[at] = materials.shade_teeth(b, bright, light, camera)
         elif kind == Material.TONGUE:
-            colour[at] = skin.matte(b, np.array([0.3, 0.08, 0.07], np.float32), l * 0.5, light)
+            colour[at] = skin.matte(b, np.array([0.3, 0.08, 0.07], np.float32), bright * 0.5, light)
         elif kind == Material.LASHES:
             colour[at] = 0.012
         elif kind == Material.HAIR:
             albedo = materials.lock_albedo(b, strand, garment.grain)
-            colour[at] = materials.shade_hair(b, b[:, EXTRA][:, :3], albedo, l, light, camera, gloss)
+            colour[at] = materials.shade_hair(b, b[:, EXTRA][:, :3], albedo, bright, light, camera, gloss)
         elif kind == Material.PLASTIC:
-            colour[at] = materials.shade_plastic(b, l, light, camera)
+            colour[at] = materials.shade_plastic(b, bright, light, camera)
         else:
-            colour[at] = materials.shade_fabric(b, l, light, garment.grain)
+            colour[at] = materials.shade_fabric(b, bright, light, garment.grain)
     return colour
 
 
@@ -191,8 +193,6 @@ def place(figure: Figure, held: list[Part], posture: pose.Pose, camera: Floats, 
         camera: Where the camera is from the middle of the face, in the body's frame, decimetres (3,).
         roll: By how much the camera is turned about its axis, radians.
     """
-    from selfie_localizer.synthetic.truth import face_patch
-
     mesh = head.load()
     transforms = pose.bone_transforms(mesh, figure.morphed, posture)
 

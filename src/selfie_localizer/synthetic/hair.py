@@ -1,6 +1,4 @@
-"""Hair: locks that grow from the scalp, are combed, fall and slide over head and shoulders, and a filled scalp below."""
-
-from dataclasses import dataclass
+"""Hair: a filled scalp, and locks that grow from it, are combed, fall and slide over head and shoulders."""
 
 import cv2
 import numpy as np
@@ -8,71 +6,14 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from selfie_localizer.synthetic import head, paint, parts
+from selfie_localizer.synthetic.hairstyle import Style
 from selfie_localizer.synthetic.light import sample_texture
+from selfie_localizer.synthetic.skin import dot, unit
 
 Floats = NDArray[np.float32]
 
 STEPS = 11  # Points along a lock.
 TIE = np.array([0.0, 7.85, -0.5], np.float32)  # Where a ponytail or bun is tied.
-HEAD_MIDDLE = np.array([0.0, 7.5, 0.45], np.float32)
-
-
-@dataclass(frozen=True)
-class Style:
-    """How hair is cut and combed; lengths in decimetres.
-
-    Attributes:
-        comb: `none` (bald), `buzz`, `side`, `forward`, `up`, `back`, `curls`, `down` or `tied`.
-        volume: How far the filled scalp stands off the skull.
-        length: Length of the locks; those of `down` end at the height `cut` of the rest mesh.
-        cut: Height where locks are cut, if they get there.
-        part: Where hair parts (x); `down` and `side` fall away from it.
-        wave: Amplitude of waves or curls.
-        fringe: Whether front hair is combed over the forehead.
-        veil: -1 or 1 lets hair fall over the eye on that side (x); 0 keeps it out of the face.
-        tail: For `tied`: length of the tail, 0 for a bun.
-        recede: How far the temples recede, 0..1.
-    """
-
-    comb: str
-    volume: float
-    length: float
-    cut: float = 0.0
-    part: float = 0.0
-    wave: float = 0.0
-    fringe: bool = False
-    veil: int = 0
-    tail: float = 0.0
-    recede: float = 0.0
-
-
-def draw_style(rng: np.random.Generator, person: head.Person) -> Style:
-    """Draws a style that goes with sex, age and origin."""
-    frizzy = person.race[0] > 0.55
-    part = float(rng.choice([0.0, -0.25, 0.25]) + rng.normal(0, 0.05))
-    wave = float(rng.choice([0.0, 0.03, 0.08], p=[0.45, 0.35, 0.2])) * (2.0 if frizzy else 1.0)
-    if person.male > 0.5:
-        age = float(np.clip((person.age - 30) / 35, 0, 1))
-        names = ["none", "buzz", "side", "forward", "up", "back", "curls", "down"]
-        odds = np.array([0.03 + 0.2 * age, 0.14, 0.34, 0.15, 0.09 * (1 - age), 0.12, 0.06, 0.05])
-        if frizzy:
-            odds = np.array([0.06 + 0.2 * age, 0.45, 0.03, 0.03, 0.05, 0.03, 0.25, 0.04])
-        comb = str(rng.choice(names, p=odds / odds.sum()))
-        recede = float(np.clip(rng.normal(0.15 + 0.6 * age, 0.25), 0, 1)) if comb != "down" else 0.0
-        length = {"side": 0.65, "forward": 0.5, "up": 0.35, "back": 0.9, "curls": 0.35, "down": 2.5}.get(comb, 0)
-        volume = {"buzz": 0.015, "curls": rng.uniform(0.08, 0.3), "down": 0.1}.get(comb, rng.uniform(0.05, 0.16))
-        cut = float(rng.uniform(5.4, 6.6))
-        return Style(comb, float(volume) if comb != "none" else 0.0, length * rng.uniform(0.7, 1.25), cut, part, wave,
-                     recede=recede, fringe=comb == "down" and rng.random() < 0.3)  # fmt: skip
-    odds = np.array([0.6, 0.2, 0.07, 0.05, 0.06, 0.02] if not frizzy else [0.38, 0.2, 0.32, 0.02, 0.02, 0.06])
-    comb = str(rng.choice(["down", "tied", "curls", "side", "back", "buzz"], p=odds))
-    fringe = comb in ("down", "tied") and rng.random() < 0.25
-    veil = int(rng.choice([-1, 1])) if comb == "down" and not fringe and rng.random() < 0.08 else 0
-    cut = float(rng.choice([rng.uniform(6.0, 6.6), rng.uniform(5.0, 5.8), rng.uniform(3.0, 4.8)], p=[0.22, 0.28, 0.5]))
-    length = {"down": 5.5, "tied": 2.0, "curls": 0.45, "side": 0.8, "back": 1.0, "buzz": 0.0}[comb]
-    volume = {"curls": rng.uniform(0.15, 0.6), "tied": 0.05, "buzz": 0.015}.get(comb, rng.uniform(0.08, 0.17))
-    tail = float(rng.choice([0.0, rng.uniform(1.5, 3.5)])) if comb == "tied" else 0.0
-    return Style(comb, float(volume), length, cut, part, wave, fringe, veil, tail)
 
 
 def scalp_share(mesh: head.Mesh, painted: paint.Paint) -> tuple[Floats, Floats]:
@@ -103,10 +44,6 @@ def swell(
     return (vertices + normals * out[:, None]).astype(np.float32)
 
 
-def _unit(v: Floats) -> Floats:
-    return v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-6)
-
-
 def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floats) -> Floats:
     """Returns the direction in which hair leaves each root, unit vectors (N, 3)."""
     count = len(roots)
@@ -124,26 +61,26 @@ def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floa
         direction[:, 0] = 0.3 * rng.normal(0, 1, count)
     elif style.comb == "up":
         top = np.clip((normals[:, 1:2] - 0.35) / 0.4, 0, 1)
-        direction = normals * (0.1 + 0.25 * top) + np.array([0.0, 0.7, 0.25], np.float32) * (2 * top - 1)
+        direction[:] = normals * (0.1 + 0.25 * top) + np.array([0.0, 0.7, 0.25], np.float32) * (2 * top - 1)
     elif style.comb == "back":
         direction[:, 1], direction[:, 2], direction[:, 0] = -0.1, -1.0, 0.25 * side
     elif style.comb == "tied":
-        direction = TIE - roots
+        direction[:] = TIE - roots
     else:
         # Curls turn every way but into the face.
-        direction = normals * 0.6 + rng.normal(0, 1, (count, 3)).astype(np.float32)
-        direction = direction + front[:, None] * np.array([0, 1.2, -0.6], np.float32)
+        direction[:] = normals * 0.6 + rng.normal(0, 1, (count, 3))
+        direction += front[:, None] * np.array([0, 1.2, -0.6], np.float32)
         direction[:, 0] += 0.8 * np.sign(roots[:, 0]) * np.clip((8.0 - roots[:, 1]) / 0.4, 0, 1)
     if style.comb in ("side", "forward", "back"):  # Hair at the sides and behind lies flat and points down.
         direction[:, 1] -= 1.4 * np.clip(np.abs(normals[:, 0]) - 0.3, 0, 1) + np.clip(-normals[:, 2], 0, 1)
     if style.fringe:
         over = (front > 0.55) & (roots[:, 1] > 7.8)
         spread = 0.3 * roots[:, 0] + rng.normal(0, 0.12, count)
-        direction = np.where(over[:, None], np.stack([spread, -0.35 + 0 * spread, 0.8 + 0 * spread], 1), direction)
-    direction = direction + rng.normal(0, 0.1 if style.comb in ("side", "back", "forward") else 0.16, (count, 3))
+        direction[over] = np.stack([spread, np.full(count, -0.35), np.full(count, 0.8)], 1)[over]
+    direction += rng.normal(0, 0.1 if style.comb in ("side", "back", "forward") else 0.16, (count, 3))
     if style.comb not in ("up", "curls"):
-        direction = direction - normals * (direction * normals).sum(1, keepdims=True)
-    return _unit(direction.astype(np.float32))
+        direction -= normals * dot(direction, normals)
+    return unit(direction.astype(np.float32))
 
 
 def _keep_out(p: Floats, style: Style, fringe: NDArray[np.bool_], jitter: Floats) -> Floats:
@@ -184,11 +121,11 @@ def _grow(
     down = np.array([0, -1, 0], np.float32)
     p, points, below = roots, [roots], [normals]
     for k in range(1, STEPS):
-        direction = _unit(direction * (1 - pull) + down * pull)
+        direction = unit(direction * (1 - pull) + down * pull)
         if style.comb == "tied":
             left = TIE - p
-            far = np.linalg.norm(left, axis=1, keepdims=True)
-            direction = _unit(direction + left / np.maximum(far, 0.1))
+            far = np.sqrt(dot(left, left))
+            direction = unit(direction + left / np.maximum(far, 0.1))
             move = direction * np.minimum(step, far * 0.5)
         else:
             move = direction * step
@@ -203,7 +140,7 @@ def _grow(
         depth = margin - ((q - skin[near]) * n).sum(1)
         q = q + n * np.clip(depth, 0, 0.6)[:, None]
         q = _keep_out(q, style, fringe, jitter)
-        direction = _unit(q - p + 1e-4 * direction)
+        direction = unit(q - p + 1e-4 * direction)
         p = q.astype(np.float32)
         points.append(p)
         below.append(n)
@@ -230,13 +167,13 @@ def ribbons(
     vertices = np.stack([points - side * taper, points + normals * taper * 0.35, points + side * taper], 2)
     looks = np.stack([normals - 0.9 * side, normals, normals + 0.9 * side], 2)
     looks /= np.maximum(np.linalg.norm(looks, axis=3, keepdims=True), 1e-6)
-    rest = np.zeros_like(vertices)
-    rest[..., 0] = rng.uniform(0, 100, count)[:, None, None]
+    rest = np.zeros(vertices.shape, np.float32)
+    rest[..., 0] = 100 * np.asarray(rng.random(count))[:, None, None]
     rest[..., 1] = np.array([-1, 0, 1], np.float32)
     rest[..., 2] = along[None, :, None]
     extra = np.zeros((*vertices.shape[:3], 4), np.float32)
     extra[..., :3] = tangent[:, :, None]
-    extra[..., 3] = rng.normal(0, 1, count)[:, None, None]
+    extra[..., 3] = np.asarray(rng.standard_normal(count))[:, None, None]
     grid = parts.grid_faces(steps, 3)
     faces = (grid[None] + (np.arange(count) * steps * 3)[:, None, None]).reshape(-1, 3)
     flat = vertices.reshape(-1, 3).astype(np.float32)
@@ -281,21 +218,21 @@ def build(
     pick = face[rng.choice(len(face), count, p=size / size.sum())]
     mix = rng.dirichlet([1, 1, 1], count).astype(np.float32)
     roots = np.einsum("nk,nkj->nj", mix, vertices[pick])
-    outward = _unit(np.einsum("nk,nkj->nj", mix, normals[pick]))
+    outward = unit(np.einsum("nk,nkj->nj", mix, normals[pick]))
     points, below = _grow(rng, style, roots, outward, tree, vertices[solid], normals[solid])
     wide = {"down": 0.1, "tied": 0.075, "curls": 0.06}.get(style.comb, 0.055)
     width = (wide * rng.uniform(0.6, 1.3, count)).astype(np.float32)
     grown = [ribbons(rng, points, below, width, (bones[0], bones[1], bones[2]))]
     if style.comb == "tied":
         grown.append(
-            _knot(rng, style, vertices, bones[2])
+            _knot(rng, bones[2])
             if style.tail == 0
             else _tail(rng, style, tree, vertices[solid], normals[solid], (bones[0], bones[1], bones[2]))
         )
     return grown
 
 
-def _knot(rng: np.random.Generator, style: Style, vertices: Floats, bone: int) -> parts.Part:
+def _knot(rng: np.random.Generator, bone: int) -> parts.Part:
     """Returns a bun behind or on top of the head."""
     size = float(rng.uniform(0.28, 0.45))
     middle = TIE + np.array([0, rng.choice([0.0, 0.85]), 0.0], np.float32)
@@ -306,7 +243,10 @@ def _knot(rng: np.random.Generator, style: Style, vertices: Floats, bone: int) -
     extra = np.zeros((len(ball), 4), np.float32)
     extra[:, :3] = np.stack([-np.sin(turn), 0.3 + 0 * turn, np.cos(turn)], -1).reshape(-1, 3)
     rest = np.stack([rise * 3, turn * 0, turn], -1).reshape(-1, 3)
-    return parts.rigid(middle + ball * size, parts.grid_faces(9, 14), parts.Material.HAIR, bone, rest, 0.8, extra=extra)
+    return parts.rigid(
+        (middle + ball * size).astype(np.float32), parts.grid_faces(9, 14), parts.Material.HAIR, bone,
+        rest.astype(np.float32), 0.8, extra=extra,
+    )  # fmt: skip
 
 
 def _tail(
@@ -317,6 +257,6 @@ def _tail(
     away = np.array([rng.normal(0, 0.5), 0.2, -1.0])
     loose = Style("down", 0.0, style.tail, 0.0, wave=style.wave)
     roots = (TIE + rng.normal(0, 0.06, (count, 3))).astype(np.float32)
-    outward = _unit((away + rng.normal(0, 0.2, (count, 3))).astype(np.float32))
+    outward = unit((away + rng.normal(0, 0.2, (count, 3))).astype(np.float32))
     points, below = _grow(rng, loose, roots, outward, tree, skin, out)
     return ribbons(rng, points, below, np.full(count, 0.09, np.float32), bones)

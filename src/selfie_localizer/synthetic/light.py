@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_localizer.synthetic import raster
-
 Floats = NDArray[np.float32]
 
 
@@ -123,7 +121,7 @@ class ShadowMap:
         at = np.round((spots[:, :2] - self.low) * self.scale).astype(np.intp)
         depth = np.full((size, size), used[:, 2].min() - 0.5, np.float32)
         depth[at[:, 1], at[:, 0]] = spots[:, 2]
-        depth = cv2.dilate(depth, np.ones((3, 3), np.uint8))
+        depth = np.asarray(cv2.dilate(depth, np.ones((3, 3), np.uint8)), np.float32)
         width = (0.05 + 0.35 * light.softness) * float(self.scale)
         moments = cv2.GaussianBlur(np.dstack([depth, depth * depth]), (0, 0), max(width, 0.8))
         self.moments = np.asarray(moments, np.float32)

@@ -106,8 +106,9 @@ def shade_teeth(a: Floats, lit: Floats, light: Light, camera: Floats) -> Floats:
     a = a.copy()
     a[:, NORMAL] = unit(a[:, NORMAL] + 1.5 * view)
     a[:, AO] = 0.6
-    colour = matte(a, enamel * gap * corner, 0.4 + 0.6 * lit, light, 0.4)
-    return colour + 0.05 * corner * light.key_colour * specular(a[:, NORMAL], view, light.key, 40.0) * lit[:, None]
+    colour = matte(a, (enamel * gap * corner).astype(np.float32), 0.4 + 0.6 * lit, light, 0.4)
+    shine = specular(a[:, NORMAL], view, light.key, 40.0) * lit[:, None]
+    return np.asarray(colour + 0.05 * corner * light.key_colour * shine, np.float32)
 
 
 def shade_lens(a: Floats, under: Floats, light: Light, camera: Floats, glasses: Glasses, outdoors: Floats) -> Floats:

@@ -61,7 +61,7 @@ def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) 
     outward = 1.0 if side == "l" else -1.0
     if kind == "arm":
         # The hand holds the phone at its edge: beside and below the lens.
-        hands[side] = face + camera + [outward * rng.uniform(0.6, 1.5), -rng.uniform(0.8, 1.7), -0.6]
+        hands[side] = face + camera + np.array([outward * rng.uniform(0.6, 1.5), -rng.uniform(0.8, 1.7), -0.6])
         grip[side] = 1.0
     elif kind == "mirror":
         hands[side] = np.array([outward * rng.uniform(0.5, 1.6), rng.uniform(4.2, 6.2), rng.uniform(2.6, 3.6)])
@@ -70,7 +70,7 @@ def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) 
     other = "r" if side == "l" else "l"
     if rng.random() < 0.07:  # A hand at the cheek or the hair.
         out = -outward
-        hands[other] = face + [out * rng.uniform(0.7, 1.1), rng.uniform(-1.2, -0.5), rng.uniform(-0.2, 0.2)]
+        hands[other] = face + np.array([out * rng.uniform(0.7, 1.1), rng.uniform(-1.2, -0.5), rng.uniform(-0.2, 0.2)])
     return pose.Pose(turned, hands, grip), held
 
 
@@ -114,11 +114,11 @@ def _frame(rng: np.random.Generator, posed: Posed, width: int, height: int, want
         share = h * focal / height
         at = np.array([rng.normal(0.5, 0.075), rng.normal(0.31 + 0.3 * share, 0.06)], np.float32)
         if rng.random() < 0.06:  # Cut by the frame.
-            at = at + rng.normal(0, 0.16, 2)
+            at = (at + rng.normal(0, 0.16, 2)).astype(np.float32)
     size = np.array([width, height])
     half = np.array([w, h]) * focal / 2 / size
     # At least about two thirds of a face stay inside.
-    at = np.clip(at, half * 0.45, 1 - half * 0.45)
+    at = np.clip(at, half * 0.45, 1 - half * 0.45).astype(np.float32)
     mesh = head.load()
     bottom = points[(mesh.vertices[:, 1] < WAIST) & (np.abs(mesh.vertices[:, 0]) < 1.6), 1].min()
     centre = (low + high) / 2
@@ -163,7 +163,9 @@ def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) 
         flat, b = flat[open_], b[open_]
         if len(flat):
             b[:, parts.NORMAL] = unit(b[:, parts.NORMAL])
-            around = light.linear(cv2.resize(picture[:, ::-1], (48, 32), interpolation=cv2.INTER_AREA))
+            around = light.linear(
+                np.asarray(cv2.resize(picture[:, ::-1], (48, 32), interpolation=cv2.INTER_AREA), np.float32)
+            )
             under = canvas[flat, :3] / exposure
             glasses = posed.figure.glasses
             canvas[flat, :3] = exposure * shade_lens(b, under, glow, posed.camera, glasses, around / exposure)

@@ -17,20 +17,21 @@ def smoothstep(low: float, high: float, x: Floats) -> Floats:
     return t * t * (3 - 2 * t)
 
 
-def dot(a: Floats, b: Floats) -> Floats:
+def dot(a: NDArray[np.floating], b: NDArray[np.floating]) -> Floats:
     """Returns the scalar products of the rows of (P, 3) arrays, (P, 1); faster than a sum over a short axis."""
-    return a[:, 0:1] * b[:, 0:1] + a[:, 1:2] * b[:, 1:2] + a[:, 2:3] * b[:, 2:3]
+    return np.asarray(a[:, 0:1] * b[:, 0:1] + a[:, 1:2] * b[:, 1:2] + a[:, 2:3] * b[:, 2:3], np.float32)
 
 
-def unit(v: Floats) -> Floats:
+def unit(v: NDArray[np.floating]) -> Floats:
     """Returns the rows of (P, 3) scaled to length 1."""
-    return v / np.sqrt(np.maximum(dot(v, v), 1e-12))
+    return np.asarray(v / np.sqrt(np.maximum(dot(v, v), 1e-12)), np.float32)
 
 
 def specular(normal: Floats, view: Floats, to_light: Floats, power: float) -> Floats:
     """Returns Blinn and Phong's highlight (P, 1), normalised to keep its energy over `power`."""
     facing = np.maximum(dot(normal, unit(to_light + view)), 0)
-    return (power + 8) / 25 * np.power(facing, power) * (normal @ to_light > 0)[:, None]
+    strength = (power + 8) / 25 * np.power(facing, power) * (normal @ to_light > 0)[:, None]
+    return np.asarray(strength, np.float32)
 
 
 def view_vectors(position: Floats, camera: Floats) -> Floats:

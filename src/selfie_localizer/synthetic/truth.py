@@ -3,9 +3,9 @@
 There the box reaches from the middle of the forehead to the chin, and from one visible outline of the face to the
 other, ears and hair outside. On the base mesh (decimetres; eyes at y = 7.28, mouth at 6.62) that is the patch of skin
 before the ears (z > 0.55, no ear), from the forehead at y = 7.99, just below the hairline, to the turn under the chin.
-The box is the extent of that patch as projected, hidden or not, cut to the frame. The heights were chosen so that the box of OpenCV's default
-cascade lies as on real selfies: from the true box's left, top, right and bottom it differs by -0.14, 0.04, 0.12 and
--0.04 of the true width and height (medians over 1,298 real selfies).
+The box is the extent of that patch as projected, hidden or not, cut to the frame. The heights were chosen so that the
+box of OpenCV's default cascade lies as on real selfies: its left, top, right and bottom differ from the true ones by
+-0.14, 0.04, 0.12 and -0.04 of the true width and height (medians over 1,298 real selfies).
 """
 
 from functools import lru_cache
