@@ -117,7 +117,8 @@ class Backbone(Section):
         architecture: `resnet18`, `resnet50`, `vgg16`, or the name of another KerasHub backbone class such as
             `DenseNetBackbone`. Empty where `weights` is a preset, which knows its own.
         arguments: Constructor arguments of a class named by `architecture`; the three short names need none.
-        weights: `none` (random), `imagenet`, a KerasHub preset handle such as `hf://...`, or a local preset folder.
+        weights: `none` (random), `starter` (learned from renders, for the whole localizer), `imagenet`, a KerasHub
+            preset handle such as `hf://...`, or a local preset folder.
     """
 
     architecture: str = ""
@@ -126,7 +127,7 @@ class Backbone(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Backbone":
-        if not self.architecture and self.weights in ("none", "imagenet"):
+        if not self.architecture and self.weights in ("none", "starter", "imagenet"):
             raise ValueError(f"weights: {self.weights} needs an architecture, such as resnet18")
         return self
 

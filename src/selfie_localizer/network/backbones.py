@@ -74,7 +74,9 @@ def load(backbone: params.Backbone) -> Loaded:
         UsageError: The architecture, its arguments or the preset are not what KerasHub knows.
         UserError: The weights cannot be fetched or read.
     """
-    loaded = Loaded(_construct(backbone)) if backbone.weights == "none" else _pretrained(backbone)
+    # Starter weights are of the whole localizer, which takes them when it is built.
+    own = backbone.weights in ("none", "starter")
+    loaded = Loaded(_construct(backbone)) if own else _pretrained(backbone)
     if not _is_map(loaded.backbone.input):
         raise UsageError(f"{type(loaded.backbone).__name__} takes no images; choose a convolutional backbone")
     return loaded

@@ -7,7 +7,7 @@ from keras import layers as kl
 
 from selfie_localizer import params
 from selfie_localizer.errors import UsageError
-from selfie_localizer.network import backbones
+from selfie_localizer.network import backbones, starter
 from selfie_localizer.network.layers import FIRST_DISTANCE, AttentionBox, CentreSizeBox, ResizeLike
 
 Tensor = Any
@@ -46,7 +46,10 @@ def build(backbone: params.Backbone, network: params.Network, image_size: int | 
         box, vector = _pooled(deep, network)
     score = kl.Dense(1, activation="sigmoid", dtype="float32", name="head_score")(vector)
     output = kl.Concatenate(dtype="float32", name="box_and_score")([box, score])
-    return keras.Model(image, output, name="localizer")
+    model = keras.Model(image, output, name="localizer")
+    if backbone.weights == "starter":
+        starter.load(model, backbone.architecture)
+    return model
 
 
 def freeze(model: keras.Model, frozen: bool = True) -> None:
