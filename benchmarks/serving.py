@@ -34,6 +34,7 @@ import psutil
 
 from selfie_localizer import images
 from selfie_localizer.progress import say
+from selfie_localizer.registry import package, sources
 from selfie_localizer.registry.locator import load_network
 
 BATCHES = (1, 8, 32)
@@ -144,8 +145,8 @@ def haar_seconds(data: list[bytes], seconds: float) -> float:
 
 def network_seconds(model: Path, data: list[bytes], seconds: float) -> dict[int, float]:
     """Returns the median time of the bare network for each batch size: pixels of its size in, numbers out."""
-    size = json.loads((model / "artifacts/meta.json").read_text())["image_size"]
-    network = load_network(model / "artifacts/network")
+    size = sources.meta(model)["image_size"]
+    network = load_network(model / "artifacts" / package.NETWORK)
     pixels = [images.resize(images.decode(item), size) for item in data[: max(BATCHES)]]
     result = {}
     for batch in BATCHES:
@@ -230,10 +231,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as holder:
         model = args.model
         if (model / "model.keras").exists():
-            from selfie_localizer.registry.package import save_served
-
             model = Path(holder) / "served"
-            save_served(args.model / "model.keras", json.loads((args.model / "meta.json").read_text()), model)
+            package.save_served(args.model / "model.keras", json.loads((args.model / "meta.json").read_text()), model)
         data = [images.read_bytes(path) for path in paths]
         result = measure(model, data, args.seconds, args.requests, Path(holder))
     print(table(result))

@@ -39,7 +39,7 @@ class Locator:
 
     def __init__(self, network: Network, image_size: int) -> None:
         self._network, self._size = network, image_size
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(_cores(), thread_name_prefix="decode")
 
     def locate(self, items: Sequence[T], read: Callable[[T], bytes]) -> list[Row]:
         """Finds the face on each image.
@@ -89,6 +89,11 @@ class Locator:
         return rows
 
 
+def _cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _failed(reason: str) -> Row:
     return dict.fromkeys(COLUMNS) | {"error": reason}
 
@@ -115,7 +120,7 @@ def load_network(path: Path) -> Network:
 
     options = onnxruntime.SessionOptions()
     # Left alone it pins its threads to cores, which it may not do in a container.
-    options.intra_op_num_threads = os.cpu_count() or 1
+    options.intra_op_num_threads = _cores()
     # Threads that wait for the next image in a busy loop would take the cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

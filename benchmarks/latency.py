@@ -1,0 +1,277 @@
+"""Measures how long one image takes in every form of the network, on one core, beside OpenCV's Haar cascades.
+
+    python benchmarks/latency.py [--model models/resnet18] [--images DIR] [--seconds 2]
+
+Network only: pixels of its size in, five numbers out; Haar gets the decoded image. Speed does not depend on the
+weights, so without a model a ResNet18 with random ones is measured, at 128 px. With a trained one, and a truth.csv in
+DIR or beside it, the table also says what each form does to the boxes: by how many pixels they differ from Keras' in
+float32, and their IoU with the truth. Calibration takes other images than the comparison. The forms take turns, and
+the least median of all rounds counts, since a busy machine only ever adds time; compare figures of one run only.
+"""
+
+import os
+
+CORE = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+if CORE is not None:
+    # Before TensorFlow counts the cores.
+    os.sched_setaffinity(0, {CORE})
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import argparse  # noqa: E402
+import contextlib  # noqa: E402
+import itertools  # noqa: E402
+import json  # noqa: E402
+import logging  # noqa: E402
+import statistics  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+import warnings  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from selfie_localizer import boxes, images, params  # noqa: E402
+from selfie_localizer.dataset import haar  # noqa: E402
+from selfie_localizer.progress import say  # noqa: E402
+from selfie_localizer.registry import forms  # noqa: E402
+from selfie_localizer.registry.locator import Network  # noqa: E402
+
+REAL_SELFIES = Path(__file__).parents[2] / "shared/real-selfies"
+IMAGE_SIZE = 128
+ROUNDS = 4
+HAAR, PLAIN_HAAR = "Haar, as annotate uses it", "Haar, default cascade"
+
+
+def build(folder: Path | None) -> tuple[Any, int, params.Backbone, params.Network]:
+    """Returns a Keras model in float32, its image size, and what it is made of."""
+    from selfie_localizer.network import inference, localizer
+
+    if folder is None:
+        backbone, network = params.Backbone(architecture="resnet18"), params.Network()
+        return localizer.build(backbone, network, IMAGE_SIZE), IMAGE_SIZE, backbone, network
+    meta = json.loads((folder / "meta.json").read_text())
+    backbone = params.Backbone(**meta["settings"]["backbone"] | {"weights": "none"})
+    network = params.Network(**meta["settings"]["network"])
+    return inference.load(folder / "model.keras"), meta["image_size"], backbone, network
+
+
+def keras_forms(
+    model: Any, size: int, backbone: params.Backbone, network: params.Network
+) -> Iterator[tuple[str, Network]]:
+    import keras
+
+    from selfie_localizer.network import localizer
+
+    yield "Keras", lambda pixels: np.asarray(model.predict_on_batch(pixels))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    short = localizer.build(backbone, network, size)
+    keras.config.set_dtype_policy("float32")
+    short.set_weights(model.get_weights())
+    yield "Keras, bfloat16", lambda pixels: np.asarray(short.predict_on_batch(pixels))
+
+
+def tensorflow_forms(model: Any, size: int, work: Path) -> Iterator[tuple[str, Network]]:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    folder = work / "savedmodel"
+    forms.write(model, "savedmodel", size, folder, "model")
+    yield "SavedModel", forms.load_savedmodel(folder)
+    loaded = tf.saved_model.load(str(folder))
+    frozen = convert_variables_to_constants_v2(loaded.signatures["serving_default"])
+    yield "SavedModel, weights frozen", lambda pixels: frozen(tf.constant(pixels))[0].numpy()
+
+
+def onnx_forms(model: Any, size: int, work: Path, calibration: list[images.Pixels]) -> Iterator[tuple[str, Network]]:
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._pixels = iter(calibration)
+
+        def get_next(self) -> dict[str, images.Pixels] | None:
+            pixels = next(self._pixels, None)
+            return None if pixels is None else {"image": pixels[None]}
+
+    path, ready = work / "model.onnx", work / "ready.onnx"
+    forms.write(model, "onnx", size, path, "model")
+    yield "ONNX Runtime", forms.load_network(path)
+    quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
+    quantize_dynamic(str(ready), str(work / "dynamic.onnx"), weight_type=QuantType.QUInt8)
+    yield "ONNX Runtime, int8 dynamic", forms.load_network(work / "dynamic.onnx")
+    quantize_static(
+        str(ready),
+        str(work / "static.onnx"),
+        Reader(),
+        per_channel=True,
+        op_types_to_quantize=["Conv"],
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    yield "ONNX Runtime, int8 static", forms.load_network(work / "static.onnx")
+
+
+def litert_forms(model: Any, size: int, work: Path, calibration: list[images.Pixels]) -> Iterator[tuple[str, Network]]:
+    import keras
+    import tensorflow as tf
+
+    small = {"optimizations": [tf.lite.Optimize.DEFAULT]}
+    settings: dict[str, dict[str, Any]] = {
+        "LiteRT": {},
+        "LiteRT, float16 weights": small | {"target_spec": {"supported_types": [tf.float16]}},
+        "LiteRT, int8 dynamic": small,
+        "LiteRT, int8 static": small | {"representative_dataset": lambda: ([pixels[None]] for pixels in calibration)},
+    }
+    signature = [keras.InputSpec(shape=(None, size, size, 3), dtype="uint8", name="image")]
+    for number, (name, options) in enumerate(settings.items()):
+        path = work / f"{number}.tflite"
+        model.export(str(path), format="litert", input_signature=signature, verbose=False, **options)
+        yield name, forms.load_litert(path)
+
+
+def median_ms(call: Callable[[Any], object], items: list[Any], seconds: float) -> float:
+    """Returns the median time of a call in ms, repeated for so long and at least 5 times, after one for warmth."""
+    turn = itertools.cycle(items)
+    call(next(turn))
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 5:
+        item = next(turn)
+        start = time.perf_counter()
+        call(item)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e3
+
+
+def sample(folder: Path, count: int) -> tuple[list[images.Pixels], boxes.Boxes | None]:
+    """Returns decoded images spread over a folder, and their true boxes where all have one."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+    truth = next((path for path in (folder / "truth.csv", folder.parent / "truth.csv") if path.exists()), None)
+    table = None
+    if truth is not None:
+        table = pd.read_csv(truth).drop_duplicates("image").set_index("image")
+        paths = [path for path in paths if path.name in table.index]
+    paths = [paths[index] for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
+    found = None if table is None else table.loc[[path.name for path in paths], ["x1", "y1", "x2", "y2"]].to_numpy()
+    return [images.read(path) for path in paths], found
+
+
+def haar_forms() -> dict[str, Callable[[images.Pixels], Any]]:
+    settings = params.Annotate()
+    plain = cv2.CascadeClassifier(cv2.data.haarcascades + haar.FACES["default"])  # type: ignore[attr-defined]
+
+    def default(image: images.Pixels) -> boxes.Boxes | None:
+        hits = plain.detectMultiScale(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1.1, 5)
+        if len(hits) == 0:
+            return None
+        x, y, width, height = max(hits, key=lambda hit: hit[2] * hit[3])
+        return np.array([x, y, x + width, y + height], dtype=np.float64)
+
+    def as_annotate(image: images.Pixels) -> boxes.Boxes | None:
+        found = haar.detect(image, settings)
+        return None if found is None else found[0]
+
+    return {HAAR: as_annotate, PLAIN_HAAR: default}
+
+
+def measure(model_folder: Path | None, folder: Path, count: int, seconds: float) -> dict[str, Any]:
+    """Runs everything; times in ms, differences in pixels of the images."""
+    selfies, truth = sample(folder, 2 * count)
+    # Every second one is for calibration.
+    calibration, selfies = selfies[1::2], selfies[::2]
+    truth = None if truth is None or model_folder is None else truth[::2]
+    model, size, backbone, network = build(model_folder)
+    pixels = [images.resize(image, size)[None] for image in selfies]
+    small = [images.resize(image, size) for image in calibration]
+    sides = np.array([image.shape[1::-1] for image in selfies])
+    with tempfile.TemporaryDirectory() as holder:
+        work = Path(holder)
+        networks: dict[str, Network] = {}
+        for made in (
+            keras_forms(model, size, backbone, network),
+            tensorflow_forms(model, size, work),
+            onnx_forms(model, size, work, small),
+            litert_forms(model, size, work, small),
+        ):
+            for name, form in made:
+                say(f"made: {name}")
+                networks[name] = form
+        rows: dict[str, dict[str, float]] = {}
+        reference = None
+        for name, form in networks.items():
+            found = boxes.scale(np.concatenate([form(one) for one in pixels])[:, :4], sides[:, 0], sides[:, 1])
+            reference = found if reference is None else reference
+            difference = np.abs(found - reference).max(axis=1)
+            rows[name] = {"median_px": float(np.median(difference)), "max_px": float(difference.max())}
+            if truth is not None:
+                rows[name]["iou"] = float(boxes.iou(found, truth).mean())
+        cascades = haar_forms()
+        for name, detect in cascades.items():
+            hits = [hit if hit is not None else np.zeros(4) for hit in map(detect, selfies)]
+            rows[name] = {} if truth is None else {"iou": float(boxes.iou(np.array(hits), truth).mean())}
+        times: dict[str, list[float]] = {name: [] for name in rows}
+        for turn in range(ROUNDS):
+            say(f"round {turn + 1} of {ROUNDS}")
+            for name in rows:
+                call, items = (cascades[name], selfies) if name in cascades else (networks[name], pixels)
+                times[name].append(median_ms(call, items, seconds / ROUNDS))
+    for name, row in rows.items():
+        row["ms"] = min(times[name])
+    heights, widths = zip(*(image.shape[:2] for image in selfies), strict=True)
+    side = f"{statistics.median(widths):.0f} x {statistics.median(heights):.0f}"
+    return {"image_size": size, "images": len(selfies), "median_image": side, "forms": rows}
+
+
+def table(result: dict[str, Any]) -> str:
+    rows = result["forms"]
+    lines = [
+        f"one core, batch 1, {result['image_size']} px; {result['images']} images of {result['median_image']} (median)",
+        "",
+        f"{'form':<28} {'ms':>7} {'x Haar':>8} {'off Keras by, px: median':>25} {'max':>6} {'IoU with truth':>15}",
+    ]
+    for name, row in rows.items():
+        cells = [f"{row['ms']:7.2f}", f"{rows[HAAR]['ms'] / row['ms']:8.1f}"]
+        for key, width, digits in (("median_px", 25, 2), ("max_px", 6, 2), ("iou", 15, 3)):
+            cells.append(f"{row[key]:{width}.{digits}f}" if key in row else " " * width)
+        lines.append(f"{name:<28} " + " ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def rendered() -> Iterator[Path]:
+    """Gives a folder with rendered selfies, for machines without real ones."""
+    from selfie_localizer.synthetic.render import render
+
+    with tempfile.TemporaryDirectory() as holder:
+        render(100, 0, Path(holder) / "rendered", workers=1)
+        yield Path(holder) / "rendered"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--model", type=Path, help="models/BACKBONE; random weights by default")
+    parser.add_argument("--images", type=Path, help="folder with selfies, by default the real ones, else rendered ones")
+    parser.add_argument("--count", type=int, default=50, help="images to measure with (default: 50)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each form (default: 2)")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    default = REAL_SELFIES if REAL_SELFIES.exists() else None
+    folder = args.images or default
+    with contextlib.nullcontext(folder) if folder is not None else rendered() as used:
+        if not any(path.suffix.lower() in images.SUFFIXES for path in used.rglob("*")):
+            sys.exit(f"no images in {used}")
+        result = measure(args.model, used, args.count, args.seconds)
+    print(table(result))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
