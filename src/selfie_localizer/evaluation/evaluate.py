@@ -68,13 +68,11 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
 
 def _answers(path: Path, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Returns relative boxes and scores, shape (N, 5), of the images at `rows`."""
-    import keras
-
-    from selfie_localizer.network import localizer  # noqa: F401  (its layers must be known to Keras)
+    from selfie_localizer.network import inference
 
     if not path.exists():
         raise UserError(f"{path}: missing; run `dvc repro train@{path.parent.name}` first")
-    model = keras.models.load_model(path, compile=False)
+    model = inference.load(path)
     batches = [model.predict_on_batch(store.images[rows[start : start + 32]]) for start in range(0, len(rows), 32)]
     return np.concatenate(batches).astype(np.float64)
 
