@@ -57,10 +57,11 @@ def best(settings: params.Params, root: Path) -> Candidate:
 
 def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
     """Returns the candidate's version, which is made where the registry does not have this model yet."""
+    data = tracking.data_version(root)
     current = {
         "test_iou": candidate.test_iou,
         "test_split": candidate.test_split,
-        "data_hash": tracking.data_version(root),
+        "data_hash": candidate.test_split if data == "untracked" else data,
     }
     version = registry.by_digest(candidate.digest)
     if version is not None:

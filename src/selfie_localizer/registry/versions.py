@@ -141,7 +141,7 @@ def opened(root: Path, create: bool = False) -> Iterator[Registry]:
 
     try:
         yield Registry(uri)
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(
             f"MLflow at {uri} cannot be used ({line}); start its server or set MLFLOW_TRACKING_URI, and run this again"
