@@ -61,9 +61,10 @@ def make_model(root: Path, dark: float, normal: float, backbone: str = "blob", t
     values = ops.mean(ops.cast(pixels, "float32"), axis=-1)
     mask = ops.cast(values > 150, "float32")
     corners = []
+    # A tensor made by Keras would be lost in the ONNX export.
+    steps = np.arange(SIZE, dtype=np.float32)
     for axis in (1, 2):
         line = ops.max(mask, axis=axis)
-        steps = ops.arange(SIZE, dtype="float32")
         corners += [1 - ops.max(line * (SIZE - steps), axis=-1) / SIZE, ops.max(line * (steps + 1), axis=-1) / SIZE]
     left, right, top, bottom = corners
     bright = ops.cast(ops.mean(values, axis=(1, 2)) >= DARK, "float32")
