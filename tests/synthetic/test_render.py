@@ -68,7 +68,7 @@ def test_the_box_is_where_the_person_was_painted() -> None:
     for index in range(8):
         rng = np.random.default_rng(index)
         empty = np.full((120, 120, 3), 0.5, np.float32)
-        picture, (x1, y1, x2, y2) = shot.take(rng, empty)
+        picture, (x1, y1, x2, y2) = shot.take(rng, empty, shot.choose(rng))
         changed = np.abs(picture - empty).max(-1) > 0.02
         # The middle of a face is never background; the frame's upper corners mostly are.
         cx, cy, w, h = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
@@ -93,7 +93,7 @@ def test_the_largest_face_of_two_is_the_true_one() -> None:
         patched.setattr(shot, "_paint_person", spy)
         for seed in range(40):
             seen.clear()
-            _, box = shot.take(np.random.default_rng(seed), np.full((48, 48, 3), 0.5, np.float32))
+            _, box = shot.take(np.random.default_rng(seed), np.full((48, 48, 3), 0.5, np.float32), "portrait")
             pairs += int(len(seen) == 2)
             assert boxes.area(box) == boxes.area(seen).max()
     assert pairs

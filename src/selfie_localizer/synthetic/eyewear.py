@@ -1,4 +1,4 @@
-"""Glasses and sunglasses, fitted to the morphed eyes, and the phone that a mirror selfie shows."""
+"""Glasses and sunglasses, fitted to the morphed eyes."""
 
 from dataclasses import dataclass
 
@@ -116,38 +116,3 @@ def build(
         np.concatenate(lenses), np.concatenate(lens_faces), parts.Material.LENS, bone, np.concatenate(lens_rest), 1.0
     )
     return made, lens
-
-
-def phone(rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, side: str, facing: Floats) -> parts.Part:
-    """Returns a phone in the hand `side`, lying in the hand's frame so that its back looks along `facing`."""
-    names = mesh.bones
-    joints = vertices[mesh.joints].mean(1)
-    grip = joints[names.index(f"middle_01_{side}")]
-    along = facing / np.linalg.norm(facing)
-    up = joints[names.index(f"middle_01_{side}")] - joints[names.index(f"hand_{side}")]
-    up = up - along * (up @ along)
-    up /= np.linalg.norm(up)
-    across = np.cross(up, along)
-    box = np.array([[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)], np.float32) * [0.37, 0.76, 0.045]
-    faces = np.array(
-        [
-            [0, 2, 3],
-            [0, 3, 1],
-            [4, 5, 7],
-            [4, 7, 6],
-            [0, 1, 5],
-            [0, 5, 4],
-            [2, 6, 7],
-            [2, 7, 3],
-            [0, 4, 6],
-            [0, 6, 2],
-            [1, 3, 7],
-            [1, 7, 5],
-        ]
-    )
-    corners = box[faces.ravel()]
-    placed = grip + up * 0.4 + along * 0.2 + corners @ np.stack([across, up, along])
-    extra = np.zeros((len(corners), 4), np.float32)
-    extra[:, :3] = linear(brushes.cloth_colour(rng) if rng.random() < 0.4 else np.full(3, rng.choice([0.03, 0.1, 0.8])))
-    index = np.arange(len(corners), dtype=np.int32).reshape(-1, 3)
-    return parts.rigid(placed, index, parts.Material.PLASTIC, names.index(f"hand_{side}"), corners, 1.0, extra=extra)

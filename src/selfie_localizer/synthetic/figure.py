@@ -58,7 +58,7 @@ def _own(mesh: head.Mesh, vertices: Floats, part: str, material: Material, two_s
     )  # fmt: skip
 
 
-def _aligned(mesh: head.Mesh, vertices: Floats) -> Floats:
+def aligned(mesh: head.Mesh, vertices: Floats) -> Floats:
     """Returns morphed vertices moved and scaled so that eyes and forehead lie where the base mesh has them.
 
     People differ in height and in the size of the head; hair, hats and hands are placed by the base mesh's measures.
@@ -77,7 +77,7 @@ def draw_figure(rng: np.random.Generator) -> Figure:
     style = hairstyle.draw_style(rng, person)
     garment = clothes.draw_garment(rng, person)
     painted = paint.draw_paint(rng, person, looks, style.recede)
-    morphed = _aligned(mesh, head.morph(mesh, person, head.draw_expression(rng)))
+    morphed = aligned(mesh, head.morph(mesh, person, head.draw_expression(rng)))
 
     worn = str(rng.choice(("none", *headwear.KINDS), p=[0.85, 0.045, 0.01, 0.03, 0.035, 0.03]))
     if worn == "hood" and garment.kind not in ("hoodie", "jacket", "sweater"):

@@ -77,6 +77,9 @@ def _combed(rng: np.random.Generator, style: Style, roots: Floats, normals: Floa
         over = (front > 0.55) & (roots[:, 1] > 7.8)
         spread = 0.3 * roots[:, 0] + rng.normal(0, 0.12, count)
         direction[over] = np.stack([spread, np.full(count, -0.35), np.full(count, 0.8)], 1)[over]
+    if style.veil:
+        over = (front > 0.3) & (roots[:, 1] > 7.8) & (roots[:, 0] * style.veil > -0.4)
+        direction[over] = np.array([0.3 * style.veil, -0.4, 0.7])
     direction += rng.normal(0, 0.1 if style.comb in ("side", "back", "forward") else 0.16, (count, 3))
     if style.comb not in ("up", "curls"):
         direction -= normals * dot(direction, normals)
@@ -88,7 +91,7 @@ def _keep_out(p: Floats, style: Style, fringe: NDArray[np.bool_], jitter: Floats
     x, y, z = p.T
     clear = np.interp(y, [5.9, 6.4, 7.0, 7.6, 8.0], [0.5, 0.6, 0.68, 0.66, 0.35]).astype(np.float32) + jitter
     if style.veil:
-        clear = np.where(x * style.veil > 0, clear * 0.25, clear)
+        clear = np.where(x * style.veil > 0, 0.17 + 2 * jitter, clear)
     before = (z > 0.5) & (y < 8.0) & (y > 5.7) & ~fringe
     hanging = before & (np.abs(x) < clear)
     x = np.where(hanging, np.where(x < 0, -clear, clear), x)

@@ -45,8 +45,9 @@ def render_image(seed: int, index: int, long_side: int = LONG_SIDE) -> tuple[Byt
 def _render(seed: int, index: int, long_side: int) -> tuple[Bytes, Box, np.random.Generator]:
     rng = _generator(seed, index)
     width, height = _size(rng, long_side)
-    picture = background.draw(rng, width, height)
-    picture, box = shot.take(rng, picture)
+    kind = shot.choose(rng)
+    place = str(rng.choice(["room", "bathroom", "wall"], p=[0.5, 0.35, 0.15])) if kind == "mirror" else None
+    picture, box = shot.take(rng, background.draw(rng, width, height, place), kind)
     return camera.develop(rng, picture), box, rng
 
 

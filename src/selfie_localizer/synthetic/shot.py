@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes
-from selfie_localizer.synthetic import eyewear, figure, head, light, parts, pose, raster, truth
+from selfie_localizer.synthetic import figure, head, light, parts, phone, pose, raster, truth
 from selfie_localizer.synthetic.figure import Figure, Posed
 from selfie_localizer.synthetic.materials import shade_lens
 from selfie_localizer.synthetic.skin import unit
@@ -16,6 +16,8 @@ Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 FINE = 1.4  # The person is rendered this much finer than the picture and scaled down, which smooths edges.
+# Held at arm's length, in a mirror, or taken by someone else: how often.
+KINDS = {"arm": 0.54, "mirror": 0.08, "portrait": 0.38}
 # What cuts through what: hair and things worn each against the body.
 LAYERS = np.array(
     [{"HAIR": 1}.get(m.name, 2 * (m.name in ("CLOTH", "HAT", "PLASTIC"))) for m in parts.Material], np.uint8
@@ -64,11 +66,11 @@ def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) 
         hands[side] = face + camera + np.array([outward * rng.uniform(0.6, 1.5), -rng.uniform(0.8, 1.7), -0.6])
         grip[side] = 1.0
     elif kind == "mirror":
-        hands[side] = np.array([outward * rng.uniform(0.5, 1.6), rng.uniform(4.2, 6.2), rng.uniform(2.6, 3.6)])
+        hands[side] = np.array([outward * rng.uniform(0.6, 1.8), rng.uniform(3.9, 5.8), rng.uniform(2.6, 3.6)])
         grip[side] = 0.7
         held = side
     other = "r" if side == "l" else "l"
-    if rng.random() < 0.07:  # A hand at the cheek or the hair.
+    if rng.random() < 0.05:  # A hand at the cheek or the hair.
         out = -outward
         hands[other] = face + np.array([out * rng.uniform(0.7, 1.1), rng.uniform(-1.2, -0.5), rng.uniform(-0.2, 0.2)])
     return pose.Pose(turned, hands, grip), held
@@ -197,21 +199,26 @@ def _stand(rng: np.random.Generator, who: Figure, kind: str, camera: Floats, rol
     posture, held = _posture(rng, kind, camera, face)
     things = []
     if held is not None:
-        things.append(eyewear.phone(rng, mesh, who.morphed, held, camera))
+        things.append(phone.build(rng, mesh, who.morphed, posture, held, camera))
     return figure.place(who, things, posture, camera, roll)
 
 
-def take(rng: np.random.Generator, picture: Floats) -> tuple[Floats, Box]:
+def choose(rng: np.random.Generator) -> str:
+    """Returns a random kind of shot, one of `KINDS`."""
+    return str(rng.choice(list(KINDS), p=list(KINDS.values())))
+
+
+def take(rng: np.random.Generator, picture: Floats, kind: str) -> tuple[Floats, Box]:
     """Puts one or two people before a background.
 
     Args:
+        kind: One of `KINDS`.
         picture: float32 (H, W, 3), display-referred.
 
     Returns:
         The picture, and x1, y1, x2, y2 of the larger face in pixels.
     """
     height, width = picture.shape[:2]
-    kind = str(rng.choice(["arm", "mirror", "portrait"], p=[0.52, 0.08, 0.4]))
     glow = light.draw_light(rng, picture.mean((0, 1)))
     camera, roll = _camera(rng, kind)
     posed = _stand(rng, figure.draw_figure(rng), kind, camera, roll)
