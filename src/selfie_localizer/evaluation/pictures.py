@@ -32,8 +32,8 @@ def draw(name: str, judged: pd.DataFrame, table: pd.DataFrame, folder: Path, out
     """
     order = np.argsort(-judged["iou"].to_numpy(), kind="stable")
     for title, rows in (("best", order[:24]), ("worst", order[::-1][:24])):
-        tiles = [_tile(folder, table.iloc[row], judged.iloc[row]) for row in rows]
-        _sheet(tiles, f"{name}: {title} of {len(judged)} test images", out / f"{name}-{title}.png")
+        tiles = [tile(folder, table.iloc[row], judged.iloc[row]) for row in rows]
+        sheet(tiles, f"{name}: {title} of {len(judged)} test images", out / f"{name}-{title}.png")
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2))
     axes[0].hist(judged["iou"], bins=np.linspace(0, 1, 41), color="#3b6ea5")
     axes[0].axvline(judged["iou"].mean(), color="#e65a00", label=f"mean {judged['iou'].mean():.3f}")
@@ -68,7 +68,8 @@ def compare(judged: Mapping[str, pd.DataFrame], path: Path) -> None:
     _save(figure, path)
 
 
-def _tile(folder: Path, row: pd.Series, judged: pd.Series) -> NDArray[np.uint8]:
+def tile(folder: Path, row: pd.Series, judged: pd.Series) -> NDArray[np.uint8]:
+    """Draws label and truth of `row` and the box of `judged` on an image in `folder`, RGB, with IoU and score below."""
     image = images.read(folder / str(row["image"]))
     height, width = image.shape[:2]
     scale = TILE / max(height, width)
@@ -95,7 +96,8 @@ def _tile(folder: Path, row: pd.Series, judged: pd.Series) -> NDArray[np.uint8]:
     return tile
 
 
-def _sheet(tiles: list[NDArray[np.uint8]], title: str, path: Path, columns: int = 6) -> None:
+def sheet(tiles: list[NDArray[np.uint8]], title: str, path: Path, columns: int = 6) -> None:
+    """Writes tiles as one picture with a title and the legend of the colours."""
     blank = np.full((TILE + 22, TILE, 3), 255, np.uint8)
     tiles = tiles + [blank] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]

@@ -5,8 +5,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from selfie_localizer import params
 from selfie_localizer.errors import UserError
-from selfie_localizer.files import atomic_write
+from selfie_localizer.files import atomic_write, sha256
 
 STARTER = Path("starter")
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -15,6 +16,12 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 def path_of(architecture: str) -> Path:
     """Returns the file of an architecture's starter weights."""
     return STARTER / f"{architecture}.npz"
+
+
+def digest_of(row: params.Backbone) -> str:
+    """Returns a digest of the starter weights that a backbone's row asks for; empty where it asks for none."""
+    path = path_of(row.architecture)
+    return sha256(path.read_bytes()) if row.weights == "starter" and path.exists() else ""
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -89,11 +89,13 @@ def _tuned(settings: params.Params, backbone: str, root: Path) -> params.Params:
 
 
 def _fingerprint(settings: params.Params, backbone: str, store: Store, machine: "Hardware") -> str:
+    from selfie_localizer.network import starter
     from selfie_localizer.training import fit
 
     used = settings.model_dump(include={"seed", "network", "augment", "train"})
-    row = settings.backbones[backbone].model_dump()
-    return files.digest(used, row, store.digest, fit.code(), machine.precision, machine.batch_size, machine.devices)
+    row = settings.backbones[backbone]
+    hardware = machine.precision, machine.batch_size, machine.devices
+    return files.digest(used, row.model_dump(), starter.digest_of(row), store.digest, fit.code(), *hardware)
 
 
 def _parameters(settings: params.Params, backbone: str, store: Store, machine: "Hardware") -> dict[str, Any]:

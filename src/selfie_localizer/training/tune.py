@@ -140,12 +140,14 @@ def _try_one(
 
 
 def _fingerprint(settings: params.Params, backbone: str, store: Store) -> str:
+    from selfie_localizer.network import starter
     from selfie_localizer.training.fit import code
 
     content = settings.model_dump(by_alias=True, exclude={"annotate", "validation", "prepare", "backbones"})
     # More trials go on with the study that is there.
     content["tune"].pop("trials")
-    return files.digest(content, settings.backbones[backbone].model_dump(), store.digest, code())
+    row = settings.backbones[backbone]
+    return files.digest(content, row.model_dump(), starter.digest_of(row), store.digest, code())
 
 
 def _pruner(settings: params.Params) -> optuna.pruners.BasePruner:

@@ -1,0 +1,95 @@
+"""Measures a localizer on photos with trusted boxes that it never saw, by half and by source.
+
+    python benchmarks/quality.py DIR [--model models/resnet18/model.keras | --starter resnet18] [--half development]
+
+`DIR` holds `images/` and `truth.csv` (`image,x1,y1,x2,y2`, and `source` where it has several kinds). An image belongs
+to the development or the reporting half by its content alone; look at single images of the former only, and at the
+figures of the latter once. `--worst DIR` draws the 48 worst of the development half.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfie_localizer import boxes, files, images, params
+from selfie_localizer.dataset.quality import read_boxes
+from selfie_localizer.dataset.store import TRUTH
+from selfie_localizer.evaluation import pictures
+from selfie_localizer.evaluation.calibration import reliability
+from selfie_localizer.network import localizer
+
+HALVES = ("development", "reporting")
+
+
+def half_of(data: bytes) -> str:
+    """Returns the half that an image file belongs to."""
+    return HALVES[int(files.sha256(data)[-1], 16) % 2]
+
+
+def load_half(folder: Path, half: str, size: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
+    """Returns the network's images of a half and their rows of the truth."""
+    truth = read_boxes(folder / "truth.csv", TRUTH)
+    known = pd.read_csv(folder / "truth.csv", dtype={"image": str}).drop_duplicates("image").set_index("image")
+    pixels, rows = [], []
+    for row in truth.itertuples(index=False):
+        data = images.read_bytes(folder / "images" / str(row.image))
+        if half in ("all", half_of(data)):
+            image = images.decode(data)
+            pixels.append(images.resize(image, size))
+            kind = str(known.loc[row.image, "source"]) if "source" in known else "all"
+            rows.append({**row._asdict(), "width": image.shape[1], "height": image.shape[0], "source": kind})
+    return np.stack(pixels), pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path, help="a .keras file")
+    parser.add_argument("--starter", help="an architecture whose starter weights are in ./starter")
+    parser.add_argument("--half", choices=(*HALVES, "all"), default="development")
+    parser.add_argument("--worst", type=Path, help="folder for a picture of the worst 48; development half only")
+    args = parser.parse_args()
+    if args.worst and args.half != "development":
+        parser.error("only the development half may be looked at")
+    if args.starter:
+        row = params.Backbone(architecture=args.starter, weights="starter")
+        model = localizer.build(row, params.Network(), 128)
+    else:
+        model = keras.models.load_model(args.model, compile=False)
+    pixels, table = load_half(args.folder, args.half, model.input_shape[1])
+    output = np.concatenate([model.predict_on_batch(pixels[at : at + 64]) for at in range(0, len(pixels), 64)])
+    predicted = boxes.scale(output[:, :4], table["width"], table["height"])
+    predicted = boxes.clip(predicted, table["width"], table["height"])
+    iou = boxes.iou(predicted, table[TRUTH])
+    print(f"{'':12}{'images':>7}{'mean IoU':>10}{'over 0.5':>10}{'over 0.75':>11}")
+    found = {}
+    for name, rows in [("all", table.index), *table.groupby("source").groups.items()]:
+        part = iou[rows]
+        found[str(name)] = {"images": len(part), "iou": part.mean(), "over_0.75": (part > 0.75).mean()}
+        shares = f"{(part > 0.5).mean():10.1%}{(part > 0.75).mean():11.1%}"
+        print(f"{name!s:12}{len(part):7}{part.mean():10.3f}{shares}")
+    score = reliability(output[:, 4].astype(np.float64), iou)
+    found["score"] = {key: score[key] for key in ("rank_correlation", "largest_gap")}
+    print(f"score: rank correlation with the IoU {score['rank_correlation']}, largest gap {score['largest_gap']}")
+    print(json.dumps({"half": args.half, **found}))
+    if args.worst:
+        judged = table.assign(
+            iou=iou, score=output[:, 4], **dict(zip(("x1", "y1", "x2", "y2"), predicted.T, strict=True))
+        )
+        args.worst.mkdir(parents=True, exist_ok=True)
+        worst = judged.sort_values("iou").head(48)
+        table = worst.assign(x1=np.nan, y1=np.nan, x2=np.nan, y2=np.nan)
+        tiles = [pictures.tile(args.folder / "images", table.loc[row], worst.loc[row]) for row in worst.index]
+        pictures.sheet(tiles, "worst of the development half", args.worst / "worst.png", columns=12)
+
+
+if __name__ == "__main__":
+    main()
