@@ -37,15 +37,16 @@ def half_of(data: bytes) -> str:
 def load_half(folder: Path, half: str, size: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     """Returns the network's images of a half and their rows of the truth."""
     truth = read_boxes(folder / "truth.csv", TRUTH)
-    known = pd.read_csv(folder / "truth.csv", dtype={"image": str}).drop_duplicates("image").set_index("image")
+    known = pd.read_csv(folder / "truth.csv", dtype={"image": str}).drop_duplicates("image")
+    sources = dict(zip(known["image"], known["source"], strict=True)) if "source" in known else {}
     pixels, rows = [], []
-    for row in truth.itertuples(index=False):
-        data = images.read_bytes(folder / "images" / str(row.image))
+    for row in truth.to_dict("records"):
+        data = images.read_bytes(folder / "images" / row["image"])
         if half in ("all", half_of(data)):
             image = images.decode(data)
             pixels.append(images.resize(image, size))
-            kind = str(known.loc[row.image, "source"]) if "source" in known else "all"
-            rows.append({**row._asdict(), "width": image.shape[1], "height": image.shape[0], "source": kind})
+            size_of = {"width": image.shape[1], "height": image.shape[0]}
+            rows.append({**row, **size_of, "source": sources.get(row["image"], "unnamed")})
     return np.stack(pixels), pd.DataFrame(rows)
 
 
