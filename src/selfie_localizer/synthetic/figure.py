@@ -1,6 +1,7 @@
 """A whole person: body, hair, clothes, what is worn on head and nose; built in the rest pose, then posed and shaded."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +49,19 @@ class Figure:
     bald: float
 
 
+@lru_cache(maxsize=8)
+def _used(part: str) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """Returns which vertices one of the asset's surfaces uses, and its triangles numbered by these."""
+    rows, inverse = np.unique(head.load().faces[part], return_inverse=True)
+    return rows.astype(np.intp), inverse.reshape(-1, 3).astype(np.int32)
+
+
 def _own(mesh: head.Mesh, vertices: Floats, part: str, material: Material, two_sided: bool = False) -> Part:
     """Returns one of the asset's surfaces as a part."""
-    rows, inverse = np.unique(mesh.faces[part], return_inverse=True)
+    rows, faces = _used(part)
     extra = np.stack([mesh.masks[m][rows] for m in ("lips", "eyelids", "ears", "inside-mouth")], 1)
     return Part(
-        vertices[rows], inverse.reshape(-1, 3).astype(np.int32), material, mesh.vertices[rows], extra, mesh.ao[rows],
+        vertices[rows], faces, material, mesh.vertices[rows], extra, mesh.ao[rows],
         mesh.skin_bones[rows], mesh.skin_weights[rows], two_sided=two_sided,
     )  # fmt: skip
 

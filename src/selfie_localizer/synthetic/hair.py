@@ -167,18 +167,18 @@ def ribbons(
     side /= np.maximum(np.linalg.norm(side, axis=2, keepdims=True), 1e-6)
     along = np.linspace(0, 1, steps, dtype=np.float32)
     taper = np.clip(1.15 - along**3, 0.15, 1)[None, :, None] * width[:, None, None]
-    vertices = np.stack([points - side * taper, points + normals * taper * 0.35, points + side * taper], 2)
-    looks = np.stack([normals - 0.9 * side, normals, normals + 0.9 * side], 2)
+    vertices = np.stack([points - side * taper, points + side * taper], 2)
+    looks = np.stack([normals - 0.9 * side, normals + 0.9 * side], 2)
     looks /= np.maximum(np.linalg.norm(looks, axis=3, keepdims=True), 1e-6)
     rest = np.zeros(vertices.shape, np.float32)
     rest[..., 0] = 100 * np.asarray(rng.random(count))[:, None, None]
-    rest[..., 1] = np.array([-1, 0, 1], np.float32)
+    rest[..., 1] = np.array([-1, 1], np.float32)
     rest[..., 2] = along[None, :, None]
     extra = np.zeros((*vertices.shape[:3], 4), np.float32)
     extra[..., :3] = tangent[:, :, None]
     extra[..., 3] = np.asarray(rng.standard_normal(count))[:, None, None]
-    grid = parts.grid_faces(steps, 3)
-    faces = (grid[None] + (np.arange(count) * steps * 3)[:, None, None]).reshape(-1, 3)
+    grid = parts.grid_faces(steps, 2)
+    faces = (grid[None] + (np.arange(count) * steps * 2)[:, None, None]).reshape(-1, 3)
     flat = vertices.reshape(-1, 3).astype(np.float32)
     index = np.zeros((len(flat), 4), np.int32)
     index[:, :3] = bones

@@ -6,7 +6,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_localizer.synthetic import head, raster
+from selfie_localizer.synthetic import raster
 
 Floats = NDArray[np.float32]
 
@@ -80,33 +80,6 @@ def rigid(
         np.full(count, ao, np.float32),
         bones,
         weights,
-        two_sided=two_sided,
-    )
-
-
-def offset_copy(
-    mesh: head.Mesh,
-    vertices: Floats,
-    normals: Floats,
-    keep: NDArray[np.bool_],
-    offset: Floats | float,
-    material: Material,
-    two_sided: bool = True,
-) -> Part:
-    """Returns the body's triangles that have a vertex in `keep`, pushed out by `offset` along the normals."""
-    faces = mesh.faces["body"]
-    faces = faces[keep[faces].any(1)]
-    rows, inverse = np.unique(faces, return_inverse=True)
-    push = np.broadcast_to(np.asarray(offset, np.float32), (len(vertices),))[rows, None]
-    return Part(
-        (vertices[rows] + normals[rows] * push).astype(np.float32),
-        inverse.reshape(-1, 3).astype(np.int32),
-        material,
-        mesh.vertices[rows].copy(),
-        np.zeros((len(rows), 4), np.float32),
-        np.maximum(mesh.ao[rows], 0.6),
-        mesh.skin_bones[rows],
-        mesh.skin_weights[rows],
         two_sided=two_sided,
     )
 

@@ -55,11 +55,15 @@ def visible(
     """
     p = points[faces]
     area = (p[:, 1, 0] - p[:, 0, 0]) * (p[:, 2, 1] - p[:, 0, 1]) - (p[:, 1, 1] - p[:, 0, 1]) * (p[:, 2, 0] - p[:, 0, 0])
-    low, high = p.min(1), p.max(1)
+    # Comparing corners is much faster than reducing a short axis.
+    low = np.minimum(np.minimum(p[:, 0], p[:, 1]), p[:, 2])
+    high = np.maximum(np.maximum(p[:, 0], p[:, 1]), p[:, 2])
+    far = depth[faces]
+    near = np.minimum(np.minimum(far[:, 0], far[:, 1]), far[:, 2])
     # Neighbours cover triangles of a tenth of a pixel, because filling includes the outline.
     area = np.where(np.abs(area) < 0.1, 0, area)
     inside = (area != 0) & (high[:, 0] >= 0) & (high[:, 1] >= 0) & (low[:, 0] < width) & (low[:, 1] < height)
-    return np.flatnonzero(inside & (depth[faces].min(1) > _NEAR) & ((area < 0) | two_sided)).astype(np.int32)
+    return np.flatnonzero(inside & (near > _NEAR) & ((area < 0) | two_sided)).astype(np.int32)
 
 
 def rasterize(

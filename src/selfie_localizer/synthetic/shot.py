@@ -157,8 +157,8 @@ def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) 
         lens = posed.lens
         spot, far = view.project(lens.vertices)
         spot = spot * scale - 0.5
-        seen = raster.rasterize(spot, far, lens.faces, lens.two_sided, columns, rows)
-        flat, _, b = raster.interpolate(seen, spot, far, lens.faces, lens.attributes)
+        lenses = raster.rasterize(spot, far, lens.faces, lens.two_sided, columns, rows)
+        flat, _, b = raster.interpolate(lenses, spot, far, lens.faces, lens.attributes)
         front = np.full(rows * columns, -1e9, np.float32)
         front[where] = a[:, parts.POSITION][:, 2]
         open_ = b[:, parts.POSITION][:, 2] > front[flat] - 0.02
@@ -172,7 +172,8 @@ def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) 
             glasses = posed.figure.glasses
             canvas[flat, :3] = exposure * shade_lens(b, under, glow, posed.camera, glasses, around / exposure)
             canvas[flat, 3] = np.maximum(canvas[flat, 3], glasses.dark)
-    canvas[:, :3] = _displayed(canvas[:, :3]) * canvas[:, 3:]
+    seen = np.flatnonzero(canvas[:, 3])
+    canvas[seen, :3] = _displayed(canvas[seen, :3]) * canvas[seen, 3:]
     small = cv2.resize(canvas.reshape(rows, columns, 4), (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(picture * (1 - small[..., 3:]) + small[..., :3], np.float32)
 
