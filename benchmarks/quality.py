@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -38,7 +39,7 @@ def load_half(folder: Path, half: str, size: int) -> tuple[NDArray[np.uint8], pd
     """Returns the network's images of a half and their rows of the truth."""
     truth = read_boxes(folder / "truth.csv", TRUTH)
     known = pd.read_csv(folder / "truth.csv", dtype={"image": str}).drop_duplicates("image")
-    sources = dict(zip(known["image"], known["source"], strict=True)) if "source" in known else {}
+    sources: dict[Any, Any] = known.set_index("image")["source"].to_dict() if "source" in known else {}
     pixels, rows = [], []
     for row in truth.to_dict("records"):
         data = images.read_bytes(folder / "images" / row["image"])

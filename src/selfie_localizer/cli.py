@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from selfie_localizer.errors import UserError
+from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.quiet import hush_tensorflow
+
+BENCHMARKS = ("dataset", "annotators", "training", "serving", "latency", "quality")
 
 Verb = Callable[[argparse.Namespace], None]
 
@@ -106,6 +108,17 @@ def _fetch(args: argparse.Namespace) -> None:
     fetch(Path("data"), replace=args.replace, yes=args.yes)
 
 
+def _benchmark(args: argparse.Namespace) -> None:
+    import subprocess
+
+    script = Path("benchmarks") / f"{args.name}.py"
+    if not script.exists():
+        raise UsageError(f"no {script} here: run this in the project's folder, the one with dvc.yaml")
+    done = subprocess.run([sys.executable, str(script), *args.arguments])
+    if done.returncode:
+        raise UserError(f"{script} ended with exit status {done.returncode}")
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -169,6 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("fetch", _fetch, "download the UCF Selfie dataset (46,836 images) into data/")
     command.add_argument("--replace", action="store_true", help="swap what data/ holds for the dataset")
     command.add_argument("--yes", action="store_true", help="download without asking")
+    command = add("benchmark", _benchmark, "measure loader, training step, serving and more, each alone")
+    command.add_argument("name", choices=BENCHMARKS)
+    command.add_argument("arguments", nargs=argparse.REMAINDER, help="of the benchmark; --help shows them")
     return parser
 
 

@@ -70,15 +70,16 @@ def table(root: Path = Path(".")) -> str:
 def _next(found: dict[str, Any]) -> list[str]:
     steps = [("open reports/validation/index.html", "the boxes, what was rejected and why")]
     if "models" in found:
+        served = "models:/selfie-localizer@champion"
         steps = [
             ("source .venv/bin/activate", "so that the next commands are found"),
             ("mlflow ui", "the backbones side by side, at http://127.0.0.1:5000"),
-            ("open reports/evaluation", "best and worst predictions of each backbone"),
+            ("selfie-localizer predict PATH --draw boxes", "boxes for your own photos, and pictures of them in boxes/"),
+            (f"mlflow models serve -m {served} --env-manager local -p 5001", "the champion over HTTP"),
         ]
     else:
         steps.append(("source .venv/bin/activate && dvc repro", "runs again what has changed, which is nothing now"))
-    width = max(len(command) for command, _ in steps) + 2
-    return ["What next:", *(f"  {command:{width}}{meaning}" for command, meaning in steps)]
+    return ["What next:", *(f"  {command:60}  {meaning}" for command, meaning in steps)]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def training_feed(
 
     batches = tf.data.Dataset.zip(_read(store, order, batch_size), tf.data.Dataset.from_tensor_slices(seeds))
     return batches.map(
-        lambda batch, batch_seed: augment(*batch, settings, batch_seed),
+        lambda batch, batch_seed: augment(batch[0], batch[1], settings, batch_seed),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     ).prefetch(AHEAD)
