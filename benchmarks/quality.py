@@ -41,13 +41,15 @@ def load_half(folder: Path, half: str, size: int) -> tuple[NDArray[np.uint8], pd
     known = pd.read_csv(folder / "truth.csv", dtype={"image": str}).drop_duplicates("image")
     sources: dict[Any, Any] = known.set_index("image")["source"].to_dict() if "source" in known else {}
     pixels, rows = [], []
-    for row in truth.to_dict("records"):
+    records: list[dict[Any, Any]] = truth.to_dict("records")
+    for row in records:
         data = images.read_bytes(folder / "images" / row["image"])
         if half in ("all", half_of(data)):
             image = images.decode(data)
             pixels.append(images.resize(image, size))
-            size_of = {"width": image.shape[1], "height": image.shape[0]}
-            rows.append({**row, **size_of, "source": sources.get(row["image"], "unnamed")})
+            rows.append(
+                row | {"width": image.shape[1], "height": image.shape[0], "source": sources.get(row["image"], "")}
+            )
     return np.stack(pixels), pd.DataFrame(rows)
 
 
