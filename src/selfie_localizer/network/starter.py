@@ -38,7 +38,7 @@ def save(model: keras.Model, path: Path) -> None:
                 raise ValueError(f"{variable.path} does not fit in 16 bits")
             arrays[variable.path] = values.astype(np.float16)
     with atomic_write(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(temporary, **arrays)
 
 
 def load(model: keras.Model, architecture: str) -> int:
