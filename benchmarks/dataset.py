@@ -140,8 +140,21 @@ def speeds(root: Path, count: int) -> dict[str, float]:
 
 
 def growth(root: Path, count: int) -> dict[str, dict[str, float]]:
-    """Returns seconds and peak memory of each stage at one number of images."""
-    return {part: measure(part, root, 0) for part in ("annotate", "validate", "prepare")}
+    """Returns seconds and peak memory of each stage, and of the bound, at one number of images."""
+    return {part: measure(part, root, 0) for part in ("annotate", "validate", "prepare", "bound")}
+
+
+def verdicts(table: dict[str, float], grown: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+    """Returns what the figures come to: ratios within this run."""
+    least, most = grown[min(grown, key=int)], grown[max(grown, key=int)]
+    cores = worker_count()
+    found = {
+        f"annotate: {cores} workers / 1 worker": table[f"annotate, {cores} workers"] / table["annotate, 1 worker"],
+        "prepare / bound, speed, at the most images": most["bound"]["seconds"] / most["prepare"]["seconds"],
+    }
+    for part in ("annotate", "validate", "prepare"):
+        found[f"{part}: peak memory, most / least images"] = most[part]["peak_mb"] / least[part]["peak_mb"]
+    return found
 
 
 def main() -> None:
@@ -173,7 +186,7 @@ def _run(source: list[Path], scratch: Path, speed_count: int, counts: list[int])
     for label, rate in table.items():
         print(f"  {label:40}{rate:10.1f}")
     shutil.rmtree(speed_root)
-    grown = {}
+    grown: dict[str, dict[str, dict[str, float]]] = {}
     print("\n" + f"{'images':>10}{'stage':>12}{'seconds':>10}{'ms/image':>10}{'peak MB':>10}")
     for count in counts:
         root = scratch / str(count)
@@ -183,7 +196,11 @@ def _run(source: list[Path], scratch: Path, speed_count: int, counts: list[int])
             each = figures["seconds"] / count * 1000
             print(f"{count:>10,}{part:>12}{figures['seconds']:>10.1f}{each:>10.2f}{figures['peak_mb']:>10.0f}")
         shutil.rmtree(root)
-    return {"images_per_second": table, "growth": grown}
+    ratios = verdicts(table, grown)
+    print()
+    for label, ratio in ratios.items():
+        print(f"  {label:44}{ratio:6.2f}")
+    return {"images_per_second": table, "growth": grown, "ratios": ratios}
 
 
 if __name__ == "__main__":
