@@ -1,7 +1,6 @@
 """The promote stage under DVC, which cannot see the registry."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -39,11 +38,9 @@ def test_repro_promotes_and_an_experiment_stops_at_challenger(
     (project.root / "reports/promotion.json").unlink()
     project.run("git", "commit", "--quiet", "--all", "-m", "one backbone")
 
-    # The registry is right, and DVC has never run the stage: it runs every time, and says so.
-    for _ in range(2):
-        done = project.run("dvc", "repro")
-        assert "version 1 (blob) is the champion; nothing to change" in done.stderr + done.stdout
-        assert read_decision(project) == "champion"
+    done = project.run("dvc", "repro")
+    assert "version 1 (blob) is the champion; nothing to change" in done.stderr + done.stdout
+    assert read_decision(project) == "champion"
 
     blobs.make_model(project.root, dark=0.95, normal=0.95)
     blobs.evaluate(project.root)
@@ -52,6 +49,7 @@ def test_repro_promotes_and_an_experiment_stops_at_challenger(
     assert read_decision(project) == "challenger"
     assert (get_alias(project.root), get_alias(project.root, "challenger")) == ("1", "2")
 
+    # For DVC nothing has changed since; the stage runs all the same, and judges.
     project.run("dvc", "repro")
     assert read_decision(project) == "champion"
     assert get_alias(project.root) == "2"
@@ -59,7 +57,5 @@ def test_repro_promotes_and_an_experiment_stops_at_challenger(
     assert '"gain"' in shown
 
     project.run("selfie-localizer", "rollback")
-    done = project.run("selfie-localizer", "status")
-    assert re.search(r"version +1 +2\n", done.stdout)
-    assert re.search(r"state +approved +rolled back\n", done.stdout)
-    assert json.loads(project.run("selfie-localizer", "status", "--json").stdout)["champion"]["version"] == "1"
+    found = json.loads(project.run("selfie-localizer", "status", "--json").stdout)
+    assert (found["champion"]["version"], found["challenger"]["state"]) == ("1", "rolled back")

@@ -121,7 +121,7 @@ def test_a_champion_whose_files_are_gone_gives_way_to_a_model_over_the_floor(
 ) -> None:
     try_model(blank, dark=0.9, normal=0.8)
     shutil.rmtree(blank / "mlruns")
-    report = try_model(blank, dark=0.85, normal=0.75)
+    report = try_model(blank, **BETTER)
     assert (report["decision"], report["champion"], report["previous_champions"]) == ("champion", "2", ["1"])
     assert "version 1, cannot answer any more" in report["verdict"]["gates"]["better"]["says"]
     assert "warning" in capsys.readouterr().err
