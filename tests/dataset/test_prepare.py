@@ -240,6 +240,17 @@ def test_a_copy_of_a_trusted_image_under_another_name_stays_out_of_the_test_spli
     assert row[BOX].tolist() == [5, 6, 30, 31]
 
 
+def test_a_trusted_box_is_cut_to_its_image_and_none_is_made_of_one_outside(tmp_path: Path) -> None:
+    listing = make_project(tmp_path)
+    write_inputs(tmp_path, listing, listing.iloc[2:])
+    lines = [f"{listing['image'][0]},-5,1,2000,30", f"{listing['image'][1]},1000,1000,2000,2000"]
+    (tmp_path / "data/trusted.csv").write_text("image,x1,y1,x2,y2\n" + "\n".join(lines) + "\n")
+    prepare(SETTINGS, workers=1, root=tmp_path)
+    table = open_store(tmp_path / "build/store").table.set_index("image")
+    assert table.loc[listing["image"][0], BOX].tolist() == [0, 1, listing["width"][0], 30]
+    assert listing["image"][1] not in table.index
+
+
 @pytest.mark.parametrize("name", ["truth", "trusted"])
 def test_rows_of_trusted_boxes_that_hold_none_are_passed_over_with_a_line(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -63,7 +63,7 @@ def adopt(table: pd.DataFrame, mode: str) -> tuple[pd.DataFrame, dict[str, Any]]
     """Gives images with a trusted box that box as their label, and maps the labels of all others.
 
     Args:
-        table: Columns `x1` to `y2`, `trusted_x1` to `trusted_y2`, `width`, `height` and `source`.
+        table: Columns `x1` to `y2`, `trusted_x1` to `trusted_y2` (inside the image), `width`, `height` and `source`.
         mode: `prepare.convention` of the parameters.
 
     Returns:
@@ -89,5 +89,5 @@ def adopt(table: pd.DataFrame, mode: str) -> tuple[pd.DataFrame, dict[str, Any]]
             "after": round(float(after.mean()), 4),
         }
     changed = table.assign(source=table["source"].where(~has_trusted, "trusted"))
-    changed[BOX] = np.where(has_trusted[:, None], boxes.clip(trusted, table["width"], table["height"]), mapped)
+    changed[BOX] = np.where(has_trusted[:, None], trusted, mapped)
     return changed, report

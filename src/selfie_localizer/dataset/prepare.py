@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from selfie_localizer import files, images, parallel, params
+from selfie_localizer import boxes, files, images, parallel, params
 from selfie_localizer.dataset.convention import adopt
 from selfie_localizer.dataset.negatives import read_negatives
 from selfie_localizer.dataset.quality import read_boxes
@@ -100,6 +100,8 @@ def _rows(settings: params.Prepare, root: Path) -> tuple[pd.DataFrame, dict[str,
     for extra in (truth, trusted):
         table = table.merge(extra, on="sha256", how="left")
     table = table.sort_values("image", ignore_index=True)
+    inside = boxes.clip(table[TRUSTED], table["width"], table["height"])
+    table[TRUSTED] = np.where(boxes.is_box(inside)[:, None], inside, np.nan)
 
     table["split"] = [split_of(value, settings.validation, settings.test) for value in table["sha256"]]
     table.loc[table["sha256"].isin(trusted["sha256"]) & (table["split"] == "test"), "split"] = "train"
