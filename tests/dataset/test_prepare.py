@@ -262,3 +262,9 @@ def test_rows_of_trusted_boxes_that_hold_none_are_passed_over_with_a_line(
     assert f"{name}.csv: 1 of 3 rows hold no box and are passed over, first deep/001.png,?,2,20,30" in (
         capsys.readouterr().err
     )
+
+
+def test_a_split_without_images_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_project(tmp_path, count=3)
+    prepare(params.Prepare(image_size=32, validation=0.0001, test=0.0001), workers=1, root=tmp_path)
+    assert "no image fell into validation or test" in capsys.readouterr().err

@@ -73,6 +73,9 @@ def prepare(settings: params.Prepare, workers: int = 0, root: Path = Path(".")) 
     write_store(root / STORE, table, settings.image_size, fill, made_by=files.code_digest(images))
     files.write_json(root / "reports/prepare.json", report)
     split = ", ".join(f"{report['splits'][name]['images']:,} {name}" for name in SPLITS)
+    empty = " or ".join(name for name in SPLITS if not report["splits"][name]["images"])
+    if empty:
+        say(f"prepare: no image fell into {empty}, which the later stages need; add images, or raise its share")
     convention = report["convention"]
     if any(convention["shifts"].values()):
         mean_iou = convention["mean_iou"]
