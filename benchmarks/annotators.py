@@ -1,6 +1,6 @@
-"""Measures what Haar cascades find on images with trusted boxes, to choose the defaults of `annotate`.
+"""Measures what annotators find on images with trusted boxes, to choose the defaults of `annotate`.
 
-    python benchmarks/annotators.py DIR [DIR ...] [--every N] [--workers N] [--markdown FILE]
+    python benchmarks/annotators.py DIR [DIR ...] [--every N] [--workers N] [--yunet MODEL] [--markdown FILE]
 
 Each DIR holds `images/` and `truth.csv` (`image,x1,y1,x2,y2` and, where there are several kinds of images, `source`).
 Prints a table for people and one line of JSON for scripts; `--markdown` also replaces the table in a document between
@@ -21,7 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes, images, params
-from selfie_localizer.dataset.haar import detect
+from selfie_localizer.dataset.annotate import DETECTORS
+from selfie_localizer.errors import UserError
 from selfie_localizer.files import atomic_write
 from selfie_localizer.parallel import map_in_order
 from selfie_localizer.progress import track
@@ -31,8 +32,8 @@ CHUNK = 16
 BEGIN, END = "<!-- benchmarks/annotators.py: begin -->", "<!-- benchmarks/annotators.py: end -->"
 
 
-def configurations() -> list[params.Annotate]:
-    """Returns the settings to compare: each cascade with each verification, then variations of the better ones."""
+def configurations(yunet: Path | None) -> list[params.Annotate]:
+    """Returns the settings to compare: each cascade with each verification, variations of the better ones, YuNet."""
     chosen: list[dict[str, Any]] = [
         {"cascades": (cascade,), "verify": verify}
         for cascade in ("default", "alt", "alt2", "alt_tree")
@@ -47,6 +48,8 @@ def configurations() -> list[params.Annotate]:
     chosen.append({"cascades": ("alt2", "default"), "verify": "cascade", "neighbours": 3})
     chosen.append({"cascades": ("alt2", "profile"), "verify": "cascade", "neighbours": 3})
     base: dict[str, Any] = {"scale_factor": 1.1, "neighbours": 5}
+    if yunet:
+        chosen += [{"method": "yunet", "model": str(yunet), "confidence": least} for least in (0.5, 0.7, 0.9)]
     return [params.Annotate.model_validate(base | one) for one in chosen]
 
 
@@ -70,7 +73,7 @@ def detect_chunk(settings: list[params.Annotate], paths: list[Path]) -> tuple[ND
     for row, one in enumerate(settings):
         start = time.process_time()
         for column, image in enumerate(pixels):
-            detection = detect(image, one)
+            detection = DETECTORS[one.method].detect(image, one)
             if detection is not None:
                 found[row, column] = detection[0]
         seconds[row] = time.process_time() - start
@@ -90,7 +93,8 @@ def measure(settings: list[params.Annotate], truth: pd.DataFrame, workers: int) 
     parts["all"] = np.ones(len(truth), dtype=bool)
     return [
         {
-            "parameters": one.model_dump(exclude={"method"}),
+            "method": one.method,
+            "parameters": one.of_method(),
             "images_per_second": len(paths) / seconds[row],
             "parts": {part: scores(iou[row, chosen]) for part, chosen in parts.items()},
         }
@@ -117,7 +121,10 @@ def markdown(results: list[dict[str, Any]]) -> str:
     for result in results:
         one = result["parameters"]
         cells = [_cell(result["parts"][part]) for part in parts]
-        fixed = [" + ".join(one["cascades"]), one["verify"], str(one["neighbours"]), str(one["scale_factor"])]
+        if result["method"] == "yunet":
+            fixed = [f"yunet, confidence {one['confidence']}", "-", "-", "-"]
+        else:
+            fixed = [" + ".join(one["cascades"]), one["verify"], str(one["neighbours"]), str(one["scale_factor"])]
         rows.append([*fixed, *cells, f"{result['images_per_second']:.0f}"])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
@@ -151,12 +158,19 @@ def main() -> None:
     parser.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="a folder with images/ and truth.csv")
     parser.add_argument("--every", type=int, default=1, help="take every Nth image only (default: 1)")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 (the default) is all cores")
+    parser.add_argument("--yunet", type=Path, metavar="MODEL", help="YuNet's ONNX file, to be measured as well")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="document whose table is to be replaced")
     args = parser.parse_args()
     for folder in args.folders:
         if not (folder / "truth.csv").is_file():
             raise SystemExit(f"{folder}: no truth.csv here; give folders with images/ and truth.csv")
-    results = measure(configurations(), read_truth(args.folders, args.every), args.workers)
+    settings = configurations(args.yunet)
+    try:
+        for one in settings:
+            DETECTORS[one.method].check(one)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    results = measure(settings, read_truth(args.folders, args.every), args.workers)
     table = markdown(results)
     print("Each cell: recall / precision / mean IoU of the right boxes\n")
     print(table)
