@@ -1,11 +1,9 @@
 """Clothes: cut as a function of where a point lies on the rest mesh, so that seams stay sharp; collars and scarves."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from selfie_localizer.synthetic import brushes, head, parts
 from selfie_localizer.synthetic.light import linear
@@ -135,36 +133,6 @@ def cover(garment: Garment, rest: Floats) -> Floats:
     else:
         inside = np.minimum(inside, (garment.sleeve - arm) * ARM)
     return inside.astype(np.float32)
-
-
-def worn(garment: Garment, mesh: head.Mesh, vertices: Floats, normals: Floats) -> Floats:
-    """Returns the vertices with the clothed ones pushed out by the cloth's thickness."""
-    low = mesh.vertices[:, 1] < 6.15
-    rows = np.flatnonzero(low)
-    share = np.clip(cover(garment, mesh.vertices[rows]) / (0.06 + 2.5 * garment.thick), 0, 1)
-    result = vertices.copy()
-    result[rows] += normals[rows] * (share * garment.thick)[:, None]
-    # Cloth spans what the body has below it.
-    average, taut = _neighbours()[rows], (0.85 * share)[:, None]
-    for _ in range(12 if garment.thick < 0.1 else 20):
-        bend = average @ result - result[rows]
-        # Along the normal only: across it the cut would lose its shape.
-        result[rows] += taut * normals[rows] * np.einsum("vi,vi->v", bend, normals[rows])[:, None]
-    return result
-
-
-@lru_cache(maxsize=1)
-def _neighbours() -> csr_array:
-    """Returns the matrix (V, V) that replaces each vertex of the asset by the mean of its neighbours' means."""
-    mesh = head.load()
-    faces, count = mesh.faces["body"], len(mesh.vertices)
-    both = np.concatenate([faces, faces[:, ::-1]])
-    start, end = both[:, :2].ravel(), both[:, 1:].ravel()
-    link = csr_array((np.ones(len(start), np.float32), (start, end)), (count, count))
-    link.data[:] = 1  # An edge that two triangles share counts once.
-    degree = np.diff(link.indptr)
-    link.data /= np.repeat(np.maximum(degree, 1), degree)
-    return csr_array(link @ link)
 
 
 def cloth_colour(garment: Garment, rest: Floats) -> Floats:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from selfie_localizer.synthetic import (
     clothes,
+    drape,
     eyewear,
     hair,
     hairstyle,
@@ -101,7 +102,7 @@ def draw_figure(rng: np.random.Generator) -> Figure:
     normals = raster.vertex_normals(morphed, mesh.faces["body"])
     share, deep = hair.scalp_share(mesh, painted)
     swollen = hair.swell(rng, mesh, morphed, normals, deep, style)
-    dressed = clothes.worn(garment, mesh, swollen, normals)
+    dressed = drape.worn(garment, mesh, swollen, normals)
     made = [_own(mesh, dressed, "body", Material.SKIN), _own(mesh, morphed, "eye", Material.EYE)]
     made += [_own(mesh, morphed, "teeth", Material.TEETH), _own(mesh, morphed, "tongue", Material.TONGUE)]
     if person.male < 0.5 and looks.make_up > 0.25:

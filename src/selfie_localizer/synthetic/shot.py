@@ -114,7 +114,7 @@ def _frame(rng: np.random.Generator, posed: Posed, width: int, height: int, want
     focal = min(focal, 0.9 * width / w, 0.92 * height / h)
     if at is None:
         share = h * focal / height
-        at = np.array([rng.normal(0.5, 0.075), rng.normal(0.31 + 0.3 * share, 0.06)], np.float32)
+        at = np.array([rng.normal(0.5, 0.075), rng.normal(0.26 + 0.4 * share, 0.07)], np.float32)
         if rng.random() < 0.06:  # Cut by the frame.
             at = (at + rng.normal(0, 0.16, 2)).astype(np.float32)
     size = np.array([width, height])
@@ -223,7 +223,9 @@ def take(rng: np.random.Generator, picture: Floats, kind: str) -> tuple[Floats, 
     glow = light.draw_light(rng, picture.mean((0, 1)))
     camera, roll = _camera(rng, kind)
     posed = _stand(rng, figure.draw_figure(rng), kind, camera, roll)
-    wanted = float(np.clip(np.exp(rng.normal(np.log(0.41), 0.26)), 0.13, 0.8))
+    wanted = float(np.clip(np.exp(rng.normal(np.log(0.42), 0.26)), 0.13, 0.8))
+    if kind == "portrait" and rng.random() < 0.12:
+        wanted = float(rng.uniform(0.12, 0.28))
     at = None
     pair = kind != "mirror" and rng.random() < 0.09
     if pair:
