@@ -230,11 +230,12 @@ def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh, vertice
         for k in range(2):
             path = np.stack(
                 [
-                    0.62 * np.sin(turn),
-                    5.75 - 0.22 * k - 0.3 * np.cos(turn) + 0.03 * np.sin(5 * turn),
-                    0.12 + 0.66 * np.cos(turn),
+                    0.74 * np.sin(turn),
+                    5.86 - 0.26 * k - 0.3 * np.cos(turn) + 0.03 * np.sin(5 * turn),
+                    0.14 + 0.76 * np.cos(turn),
                 ],
                 1,
             )
-            add(*parts.tube(path.astype(np.float32), 0.2, 9, closed=True), garment.colours[1], open_=False)
+            points, faces = parts.tube(path.astype(np.float32), 0.25, 9, closed=True)
+            add(points, faces[:, ::-1], garment.colours[1], open_=False)
     return made

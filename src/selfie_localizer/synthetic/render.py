@@ -1,8 +1,9 @@
 """Renders selfies with exact boxes: `render` writes a folder of them, `render_image` returns one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from selfie_localizer.synthetic import background, camera, shot
 
 Bytes = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
+T = TypeVar("T")
 
 LONG_SIDE = 306  # Pixels, as in the UCF Selfie dataset.
 _CHUNK = 8  # Images that one call of a worker renders.
@@ -68,14 +70,26 @@ def _encoded(indices: range, seed: int) -> list[tuple[bytes, Box, int, int]]:
     return made
 
 
-def _all(count: int, seed: int, workers: int) -> Iterator[tuple[bytes, Box, int, int]]:
+def _encoded_scenes(indices: range, seed: int) -> list[bytes]:
+    cv2.setNumThreads(1)
+    made = []
+    for index in indices:
+        rng = _generator(seed, index, scene=True)
+        width, height = _size(rng, LONG_SIDE)
+        made.append(camera.encode(rng, camera.develop(rng, background.draw(rng, width, height))))
+    return made
+
+
+def _all(work: Callable[[range], list[T]], count: int, workers: int) -> Iterator[T]:
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    for chunk in parallel.map_in_order(partial(_encoded, seed=seed), chunks, workers):
+    for chunk in parallel.map_in_order(work, chunks, workers):
         yield from chunk
 
 
-def render(count: int, seed: int, out: Path, workers: int = 0) -> None:
+def render(count: int, seed: int, out: Path, workers: int = 0, scenes: int = 0) -> None:
     """Renders `count` selfies into `out`: `images/*.jpg` and `truth.csv` (image,x1,y1,x2,y2,width,height).
+
+    With `scenes`, so many pictures without anybody go into `negatives/`.
 
     Image i of a seed is the same bytes for any count and any number of workers. The folder appears when it is whole.
 
@@ -89,11 +103,14 @@ def render(count: int, seed: int, out: Path, workers: int = 0) -> None:
             (temporary / "images").mkdir(parents=True)
             rows = []
             for index, (data, box, width, height) in enumerate(
-                progress.track(_all(count, seed, workers), total=count, label="render")
+                progress.track(_all(partial(_encoded, seed=seed), count, workers), count, "render")
             ):
                 name = f"{seed:04d}-{index:06d}.jpg"
                 (temporary / "images" / name).write_bytes(data)
                 rows.append((name, *(round(v, 1) for v in box), width, height))
+            for index, scene in enumerate(_all(partial(_encoded_scenes, seed=seed), scenes, workers)):
+                (temporary / "negatives").mkdir(exist_ok=True)
+                (temporary / "negatives" / f"{seed:04d}-{index:06d}.jpg").write_bytes(scene)
             columns = ["image", "x1", "y1", "x2", "y2", "width", "height"]
             pd.DataFrame(rows, columns=columns).to_csv(temporary / "truth.csv", index=False)
     except OSError as error:
