@@ -129,6 +129,7 @@ def test_the_pages_show_every_picture_and_great_expectations_finds_the_same_rows
     for picture in ("positions", "shapes", "rejected", "accepted", "iou", "worst"):
         assert f'src="{picture}.png"' in index
         assert cv2.imread(str(folder / f"{picture}.png")) is not None
+    assert "<td>aspect</td><td>Box width / height: 0.4 to 1.6</td>" in index
     results = (folder / "results.html").read_text(encoding="utf-8")
     assert "The image file exists" in results
     assert re.search(r">missing</div>.{0,300}>7</div>", results, re.DOTALL), "by the same line number"

@@ -56,7 +56,10 @@ td:last-child { overflow-wrap: anywhere; }
 <p>All rejected rows: <code>build/rejected.csv</code>. Great Expectations' own pages:
 <a href="results.html">results of every rule</a>, <a href="suite.html">the suite</a>.</p>
 <h2>Rules</h2>
-<table><tr><th>rule</th><th>rows that break it</th><th>examples: row, image, value</th></tr>$rules</table>
+<table>
+<tr><th>rule</th><th>what it asks for</th><th>rows that break it</th><th>examples: row, image, value</th></tr>
+$rules
+</table>
 $pictures
 </body>
 </html>
@@ -68,6 +71,7 @@ def write_docs(
     site: Path,
     images: Path,
     report: dict[str, Any],
+    rules: dict[str, str],
     frame: pd.DataFrame,
     rejected: pd.DataFrame,
     labels: pd.DataFrame,
@@ -79,6 +83,7 @@ def write_docs(
         site: Data docs as Great Expectations builds them.
         images: Where the images lie; only those in the pictures are read.
         report: The content of `reports/validation.json`.
+        rules: What each rule asks for.
         frame: All rows, as `validate.derive` returned them.
         rejected: Columns `row`, `image`, `rule` and `value`.
         labels: Accepted rows that have truth, as `quality.compare` returned them.
@@ -89,7 +94,7 @@ def write_docs(
     for name, page in (("results.html", results), ("suite.html", suite)):
         (folder / name).write_text(self_contained(page.read_text(encoding="utf-8")), encoding="utf-8")
     drawn = pictures.draw(folder, images, frame, rejected, labels)
-    (folder / "index.html").write_text(_index(report, rejected, drawn), encoding="utf-8")
+    (folder / "index.html").write_text(_index(report, rules, rejected, drawn), encoding="utf-8")
 
 
 def self_contained(page: str) -> str:
@@ -109,7 +114,7 @@ def self_contained(page: str) -> str:
     return re.sub(r"\n\s*\n+", "\n", page)
 
 
-def _index(report: dict[str, Any], rejected: pd.DataFrame, drawn: list[pictures.Picture]) -> str:
+def _index(report: dict[str, Any], rules: dict[str, str], rejected: pd.DataFrame, drawn: list[pictures.Picture]) -> str:
     figures = [
         (f"{report['rows']:,}", "rows"),
         (f"{report['accepted']:,}", "accepted"),
@@ -128,7 +133,7 @@ def _index(report: dict[str, Any], rejected: pd.DataFrame, drawn: list[pictures.
         figures="".join(
             f'<div class="figure"><b>{value}</b><span>{html.escape(label)}</span></div>' for value, label in figures
         ),
-        rules="\n".join(_rule_row(rule, count, rejected) for rule, count in report["rules"].items()),
+        rules="\n".join(_rule_row(rule, rules[rule], count, rejected) for rule, count in report["rules"].items()),
         pictures="\n".join(
             f"<h2>{html.escape(picture.title)}</h2>\n<p>{html.escape(picture.caption)}</p>\n"
             f'<img src="{picture.file}" alt="{html.escape(picture.title)}">'
@@ -137,7 +142,8 @@ def _index(report: dict[str, Any], rejected: pd.DataFrame, drawn: list[pictures.
     )
 
 
-def _rule_row(rule: str, count: int, rejected: pd.DataFrame) -> str:
+def _rule_row(rule: str, meaning: str, count: int, rejected: pd.DataFrame) -> str:
     examples = rejected[rejected["rule"] == rule].head(EXAMPLES)
     lines = [html.escape(f"{row}, {image}, {value}") for row, image, _, value in examples.itertuples(index=False)]
-    return f'<tr><td>{rule}</td><td class="number">{count:,}</td><td>{"<br>".join(lines)}</td></tr>'
+    cells = [f"<td>{rule}</td>", f"<td>{html.escape(meaning)}</td>", f'<td class="number">{count:,}</td>']
+    return f"<tr>{''.join(cells)}<td>{'<br>'.join(lines)}</td></tr>"

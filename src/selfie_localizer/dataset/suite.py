@@ -66,6 +66,14 @@ def build_suite(limits: params.Validate) -> "gx.ExpectationSuite":
     )
 
 
+def describe(limits: params.Validate) -> dict[str, str]:
+    """Returns what each rule asks for, in a sentence."""
+    return {
+        (expectation.meta or {})["rule"]: str(expectation.description or "All columns are there").split(" (at least")[0]
+        for expectation in build_suite(limits).expectations
+    }
+
+
 def run_suite(frame: pd.DataFrame, limits: params.Validate, site: Path) -> list[tuple[str, str, list[int]]]:
     """Runs the suite and builds Great Expectations' own data docs.
 

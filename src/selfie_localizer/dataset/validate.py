@@ -11,7 +11,7 @@ from selfie_localizer import boxes, files, params
 from selfie_localizer.dataset.duplicates import near_duplicates
 from selfie_localizer.dataset.quality import compare, read_boxes, summarise
 from selfie_localizer.dataset.store import BOX, TRUTH
-from selfie_localizer.dataset.suite import COLUMNS, run_suite
+from selfie_localizer.dataset.suite import COLUMNS, describe, run_suite
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
 
@@ -64,7 +64,8 @@ def validate(settings: params.Validate, root: Path = Path(".")) -> None:
         _write_csv(root / REJECTED, rejected)
         files.write_json(root / REPORT, report)
         with files.atomic_write(root / DOCS) as folder:
-            write_docs(folder, Path(site), root / "data/images", report, frame, rejected, labels)
+            rules = describe(settings)
+            write_docs(folder, Path(site), root / "data/images", report, rules, frame, rejected, labels)
     worst = _worst(report, rejected)
     if not report["passed"]:
         raise UserError(
