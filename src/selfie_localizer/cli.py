@@ -99,7 +99,7 @@ def _summary(args: argparse.Namespace) -> None:
 def _render(args: argparse.Namespace) -> None:
     from selfie_localizer.synthetic.render import render
 
-    render(args.count, args.seed, args.out, workers=args.workers)
+    render(args.count, args.seed, args.out, workers=args.workers, scenes=args.scenes)
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -178,6 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("render", _render, "render synthetic selfies with exact boxes", workers=True)
     command.add_argument("--count", type=_count, default=500, help="number of images (default: 500)")
     command.add_argument("--seed", type=_count, default=0, help="image i of a seed is always the same (default: 0)")
+    command.add_argument(
+        "--scenes", type=_count, default=0, help="pictures without anybody, into negatives/ (default: 0)"
+    )
     command.add_argument("--out", type=Path, required=True, help="a new or empty folder: images/ and truth.csv")
     command = add("fetch", _fetch, "download the UCF Selfie dataset (46,836 images) into data/")
     command.add_argument("--replace", action="store_true", help="swap what data/ holds for the dataset")

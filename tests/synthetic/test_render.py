@@ -20,12 +20,13 @@ def _content(folder: Path) -> dict[str, str]:
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers_or_of_images(tmp_path: Path) -> None:
-    render.render(10, 3, tmp_path / "one", workers=1)
-    render.render(10, 3, tmp_path / "two", workers=2)
-    render.render(4, 3, tmp_path / "few", workers=1)
+    render.render(10, 3, tmp_path / "one", workers=1, scenes=3)
+    render.render(10, 3, tmp_path / "two", workers=2, scenes=3)
+    render.render(4, 3, tmp_path / "few", workers=1, scenes=1)
     one, two, few = (_content(tmp_path / name) for name in ("one", "two", "few"))
     assert one == two
-    assert len(one) == 11
+    assert len(one) == 14
+    assert len([name for name in one if name.startswith("negatives/")]) == 3
     assert {k: v for k, v in few.items() if k != "truth.csv"}.items() <= one.items()
     whole, start = ((tmp_path / n / "truth.csv").read_text() for n in ("one", "few"))
     assert whole.startswith(start)
