@@ -211,6 +211,15 @@ def test_a_model_that_is_not_there_is_one_line(
     assert not Path("mlflow.db").exists()
 
 
+@pytest.mark.parametrize("part", ["network.onnx", "meta.json"])
+def test_a_damaged_served_model_is_one_line(folder: Path, served: Path, tmp_path: Path, part: str) -> None:  # noqa: F811
+    shutil.copytree(served, tmp_path / "model")
+    (tmp_path / "model/artifacts" / part).write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"model: cannot be loaded \(") as caught:
+        rows([folder], tmp_path / "model")
+    assert "\n" not in str(caught.value)
+
+
 def test_champion_version_and_run_are_found_in_the_registry(
     folder: Path,
     trained: Path,  # noqa: F811

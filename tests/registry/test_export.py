@@ -62,6 +62,7 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_every_form_gives_the_box_of_predict_to_who_follows_the_sidecar(exported: Path, trained: Path) -> None:
     import onnxruntime
     import tensorflow as tf
