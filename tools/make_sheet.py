@@ -1,4 +1,4 @@
-"""Lays the first images of a folder side by side for the README: python tools/make_sheet.py data/images docs/sample.jpg"""
+"""Lays the first images of a folder side by side: python tools/make_sheet.py data/images docs/sample.jpg."""
 
 import sys
 from pathlib import Path
