@@ -24,7 +24,7 @@ from selfie_localizer import boxes, files, images, params
 from selfie_localizer.dataset.quality import read_boxes
 from selfie_localizer.dataset.store import TRUTH
 from selfie_localizer.evaluation import pictures
-from selfie_localizer.evaluation.calibration import reliability
+from selfie_localizer.evaluation.calibration import area_under_roc, reliability
 from selfie_localizer.network import localizer
 
 HALVES = ("development", "reporting")
@@ -53,12 +53,31 @@ def load_half(folder: Path, half: str, size: int) -> tuple[NDArray[np.uint8], pd
     return np.stack(pixels), pd.DataFrame(rows)
 
 
+def face_free_crops(folder: Path, table: pd.DataFrame, size: int) -> NDArray[np.uint8]:
+    """Returns what is beside, above or below the head in each photo: the largest window of at least a quarter of it."""
+    crops = []
+    for row in table.itertuples(index=False):
+        image = images.read(folder / "images" / str(row.image))
+        height, width = image.shape[:2]
+        box = np.array([row.truth_x1, row.truth_y1, row.truth_x2, row.truth_y2], np.float64)
+        across, down = box[2:] - box[:2]
+        # Hair, ears and neck stay out as well.
+        head = box + np.array([-0.5, -0.6, 0.5, 0.4]) * [across, down, across, down]
+        x1, y1, x2, y2 = boxes.clip(head, width, height).astype(int)
+        windows = [image[:, :x1], image[:, x2:], image[:y1], image[y2:]]
+        largest = max(windows, key=lambda window: window.shape[0] * window.shape[1])
+        if largest.size * 4 >= image.size:
+            crops.append(images.resize(np.ascontiguousarray(largest), size))
+    return np.stack(crops)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, help="a .keras file")
     parser.add_argument("--starter", help="an architecture whose starter weights are in ./starter")
     parser.add_argument("--half", choices=(*HALVES, "all"), default="development")
+    parser.add_argument("--crops", action="store_true", help="compare scores with those of crops without a face")
     parser.add_argument("--worst", type=Path, help="folder for a picture of the worst 48; development half only")
     args = parser.parse_args()
     if args.worst and args.half != "development":
@@ -74,7 +93,7 @@ def main() -> None:
     predicted = boxes.clip(predicted, table["width"], table["height"])
     iou = boxes.iou(predicted, table[TRUTH])
     print(f"{'':12}{'images':>7}{'mean IoU':>10}{'over 0.5':>10}{'over 0.75':>11}")
-    found = {}
+    found: dict[str, Any] = {}
     for name, rows in [("all", table.index), *table.groupby("source").groups.items()]:
         part = iou[rows]
         found[str(name)] = {"images": len(part), "iou": part.mean(), "over_0.75": (part > 0.75).mean()}
@@ -83,6 +102,13 @@ def main() -> None:
     score = reliability(output[:, 4].astype(np.float64), iou)
     found["score"] = {key: score[key] for key in ("rank_correlation", "largest_gap")}
     print(f"score: rank correlation with the IoU {score['rank_correlation']}, largest gap {score['largest_gap']}")
+    if args.crops:
+        # Others than the largest face may be on photos of several people.
+        single = table[table["source"] != "sunglasses"]
+        crops = face_free_crops(args.folder, single, model.input_shape[1])
+        others = np.concatenate([model.predict_on_batch(crops[at : at + 64]) for at in range(0, len(crops), 64)])[:, 4]
+        found["score"]["auc"] = area_under_roc(output[:, 4], others)
+        print(f"selfies against {len(crops)} crops without a face: area under the ROC {found['score']['auc']}")
     print(json.dumps({"half": args.half, **found}))
     if args.worst:
         judged = table.assign(

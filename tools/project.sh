@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 read -ra changes <<<"$1"
 stage=("${@:2}")
-if [ ! -e data ] && [ -e data.dvc ]; then
-    dvc pull --quiet -r sample data.dvc
-fi
+for part in data starter; do
+    [ -e "$part" ] || [ ! -e "$part.dvc" ] || dvc pull --quiet -r sample "$part.dvc"
+done
 if [ ${#changes[@]} -eq 0 ]; then
     exec dvc repro ${stage:+--single-item "${stage[@]}"}
 fi

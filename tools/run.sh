@@ -14,8 +14,8 @@ if [ -n "$profile" ]; then
 fi
 
 # The sample lies in this repository; a data/ of one's own that `dvc add data` recorded is left alone.
-if [ ! -e data ]; then
-    dvc pull --quiet -r sample data.dvc
-fi
+for part in data starter; do
+    [ -e "$part" ] || dvc pull --quiet -r sample "$part.dvc"
+done
 dvc repro
 selfie-localizer summary
