@@ -1,8 +1,10 @@
 """An MLflow run that outlives its server: what a server did not take is kept in a journal and sent later."""
 
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from selfie_localizer import files
 from selfie_localizer.progress import say
 
 RETRY_SECONDS = 30.0
+# Name of the logged model in its run.
+MODEL = "model"
 
 Operation = dict[str, Any]
 
@@ -21,17 +25,18 @@ class Run:
         uri: The tracking store.
         journal: File for the records that the server did not take; absent when there are none.
         run_id: An existing run to write into.
+        memory: File to which the store and the run's id are written as soon as the run is there.
 
     Attributes:
         id: The run's id, or None while no server has taken it.
     """
 
-    def __init__(self, uri: str, journal: Path, run_id: str | None = None) -> None:
+    def __init__(self, uri: str, journal: Path, run_id: str | None = None, memory: Path | None = None) -> None:
         import mlflow
 
         self._client = mlflow.MlflowClient(uri)
         self.uri, self.id = uri, run_id
-        self._journal = journal
+        self._journal, self._memory = journal, memory
         self._queue: list[Operation] = []
         self._retry_at = 0.0
         self._logged_step = -1
@@ -74,6 +79,10 @@ class Run:
         """Logs metrics: points of curves with a step, which a resumed run skips where it has them, or final values."""
         if step is None or step > self._logged_step:
             self._do("metrics", values={key: float(value) for key, value in values.items()}, step=step or 0)
+
+    def epoch(self, number: int, row: Mapping[str, float]) -> None:
+        """Logs an epoch's row of a history as points of curves."""
+        self.metrics({key: value for key, value in row.items() if key != "epoch"}, step=number)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Sets tags."""
@@ -130,7 +139,8 @@ class Run:
     def replay(cls, journal: Path) -> None:
         """Sends what a journal holds, as far as its server takes it."""
         header, *queue = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-        run = cls(header["uri"], journal, header["run_id"])
+        memory = Path(header["memory"]) if header.get("memory") else None
+        run = cls(header["uri"], journal, header["run_id"], memory)
         run._queue = queue
         run.flush()
 
@@ -141,7 +151,8 @@ class Run:
         self._save()
 
     def _save(self) -> None:
-        lines = [{"uri": self.uri, "run_id": self.id}, *self._queue]
+        memory = str(self._memory.resolve()) if self._memory else None
+        lines = [{"uri": self.uri, "run_id": self.id, "memory": memory}, *self._queue]
         with files.atomic_write(self._journal) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
@@ -150,6 +161,10 @@ class Run:
         experiment = known.experiment_id if known else self._create_experiment(content["experiment"])
         run = self._client.create_run(experiment, content["time"], content["tags"], content["name"])
         self.id = run.info.run_id
+        # The folder is gone where other parameters have replaced an unfinished stage.
+        if self._memory and self._memory.parent.exists():
+            with files.atomic_write(self._memory) as temporary:
+                temporary.write_text(f"{self.uri}\n{self.id}")
 
     def _create_experiment(self, name: str) -> str:
         location = None
@@ -197,14 +212,27 @@ class Run:
 
         from selfie_localizer.network import localizer  # noqa: F401  (its layers must be known to Keras)
 
+        if self._has_model():
+            return
         model = keras.models.load_model(content["path"], compile=False)
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *model.input_shape[1:]), "image")]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, *model.output_shape[1:]), "box_and_score")]),
         )
-        mlflow.set_tracking_uri(self.uri)
-        with mlflow.start_run(run_id=self._known_id()):
-            mlflow.keras.log_model(model, name="model", signature=signature, pip_requirements=content["requirements"])
+        with _store(self.uri), mlflow.start_run(run_id=self._known_id()):
+            mlflow.keras.log_model(model, name=MODEL, signature=signature, pip_requirements=content["requirements"])
+
+    def _has_model(self) -> bool:
+        """Tells whether an earlier process logged the model; half a one that it left is deleted."""
+        from mlflow.entities import LoggedModelStatus
+
+        experiment = self._client.get_run(self._known_id()).info.experiment_id
+        query = f"source_run_id = '{self.id}' AND name = '{MODEL}'"
+        found = self._client.search_logged_models([experiment], filter_string=query)
+        for model in found:
+            if model.status != LoggedModelStatus.READY:
+                self._client.delete_logged_model(model.model_id)
+        return any(model.status == LoggedModelStatus.READY for model in found)
 
     def _send_end(self, content: Operation) -> None:
         self._client.set_terminated(self._known_id(), content["status"], content["time"])
@@ -213,6 +241,20 @@ class Run:
         if self.id is None:
             raise RuntimeError("the run was not created")
         return self.id
+
+
+@contextmanager
+def _store(uri: str) -> Iterator[None]:
+    """Points MLflow's own calls at a store; they know one at a time, and tell it to the process's environment."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        # Else the runs of another project in this process would come here.
+        mlflow.set_tracking_uri(before)
 
 
 def _is_final(error: Exception) -> bool:

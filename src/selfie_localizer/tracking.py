@@ -69,14 +69,12 @@ def open_run(
     memory = state / (f"run-{trial}" if stage == "trial" else "run")
     known = memory.read_text().split("\n") if memory.exists() else []
     uri = tracking_uri(root)
-    run = Run(uri, journals / f"{stage}-{backbone}{'' if trial is None else f'-{trial}'}.jsonl")
+    run = Run(uri, journals / f"{stage}-{backbone}{'' if trial is None else f'-{trial}'}.jsonl", memory=memory)
     if len(known) == 2 and known[0] == uri:
         run.id = known[1]
     if run.id is None or not run.reopen("val_iou"):
         run.id = None
         run.create(EXPERIMENT, name, _tags(stage, backbone, root, parent or _PROJECT_RUN))
-    if run.id is not None:
-        memory.write_text(f"{uri}\n{run.id}")
     try:
         yield run
     except KeyboardInterrupt:
