@@ -13,7 +13,7 @@ from selfie_localizer.dataset.store import Store
 from selfie_localizer.errors import UserError
 from selfie_localizer.network import localizer
 from selfie_localizer.training.hardware import Hardware, choose
-from selfie_localizer.training.loop import FitResult, Indices, OnEpoch, Training
+from selfie_localizer.training.loop import FitError, FitResult, Indices, OnEpoch, Training
 
 # What the fingerprint of a training covers, relative to the package.
 CODE = ("network/*.py", "dataset/feed.py", "dataset/augment.py", "training/[cfhls]*.py")
@@ -99,14 +99,15 @@ def fit(
         label: What the lines that are shown begin with.
 
     Raises:
-        UserError: The loss is no longer a number, memory ran out, or the disk is full.
+        FitError: The loss is no longer a number, or memory ran out.
+        UserError: The disk is full.
         KeyboardInterrupt: Ctrl-C; what is there is kept in `state`.
     """
     training = Training(model, store, settings, batch_size, pretrained, state, label)
     try:
         return training.run(train_indices, validation_indices, on_epoch)
     except tf.errors.ResourceExhaustedError:
-        raise UserError(
+        raise FitError(
             f"{label}: out of memory with batches of {batch_size}; set train.batch_size to less than that"
         ) from None
     except KeyboardInterrupt:

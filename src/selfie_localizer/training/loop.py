@@ -30,6 +30,10 @@ EPOCHS = "checkpoints"
 STEPS_BETWEEN_LOOKS = 20
 
 
+class FitError(UserError):
+    """A training came to nothing for reasons that lie in its parameters; with others it may come to something."""
+
+
 @dataclass(frozen=True)
 class FitResult:
     """What a training came to.
@@ -173,7 +177,7 @@ class Training:
 
     def check_loss(self, loss: float) -> None:
         if not np.isfinite(loss):
-            raise UserError(
+            raise FitError(
                 f"{self.label}: the loss is no longer a number in epoch {self.epoch + 1}; "
                 f"set train.learning_rate to less than {self.train.learning_rate:g}"
             )

@@ -66,7 +66,7 @@ def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> Non
                 judged_on,
                 hardware=machine,
                 state=state,
-                on_epoch=lambda epoch, row: run.metrics({key: row[key] for key in row if key != "epoch"}, step=epoch),
+                on_epoch=run.epoch,
                 label=label,
             )
         calibrate(result.model, store, judged_on)

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from selfie_localizer import files, params, tracking
@@ -19,6 +17,8 @@ from selfie_localizer.runlog import Run
 from selfie_localizer.state import locked_state
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+# Marks a trial that came to nothing. It counts as a complete one of IoU 0, from which the sampler learns.
+FAILED = "failed"
 
 
 def tune(settings: params.Params, backbone: str, root: Path = Path(".")) -> None:
@@ -34,7 +34,7 @@ def tune(settings: params.Params, backbone: str, root: Path = Path(".")) -> None
         root: The project's folder.
 
     Raises:
-        UserError: The backbone or the store is missing, or no trial came to an end.
+        UserError: The backbone or the store is missing, or every trial failed.
     """
     if backbone not in settings.backbones:
         raise UserError(f"no backbone {backbone} in params.yaml; there are {', '.join(settings.backbones)}")
@@ -66,24 +66,46 @@ def _search(settings: params.Params, backbone: str, root: Path) -> dict[str, Any
     store = open_store(root / STORE)
     with locked_state(f"tune-{backbone}", _fingerprint(settings, backbone, store), root / ".state") as state:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(JournalFileBackend(str(state / "study.journal")))
-        study = optuna.create_study(
-            study_name=backbone, storage=storage, load_if_exists=True, direction="maximize", pruner=_pruner(settings)
-        )
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            # A killed process left it; only one process may be here.
-            study.tell(trial.number, state=TrialState.FAIL)
+        study = _open_study(backbone, state)
         with tracking.open_run("tune", backbone, root, state) as run:
             _describe(run, settings, store, root)
             while len(_finished(study)) < settings.tune.trials:
                 _try_one(study, settings, backbone, store, root, state, run)
-            result = _result(study)
+            try:
+                result = _result(study, settings.tune.trials, backbone)
+            except UserError:
+                # Memory may be free the next time, and there is nothing worth keeping.
+                optuna.delete_study(study_name=backbone, storage=_database(state))
+                raise
             _log_result(run, study, result, state)
     say(
         f"tune {backbone}: best validation IoU {result['val_iou']:.3f} of {result['trials']} trials "
-        f"({result['pruned']} pruned), first trial (params.yaml) {result['first_val_iou']:.3f}"
+        f"({result['pruned']} pruned, {result['failed']} failed), "
+        f"first trial (params.yaml) {result['first_val_iou']:.3f}"
     )
     return result
+
+
+def _database(state: Path) -> str:
+    return f"sqlite:///{state.resolve() / 'study.db'}"
+
+
+def _open_study(backbone: str, state: Path) -> optuna.Study:
+    """Opens or creates the study, and closes the trials that a killed process left; no other process may be here."""
+    study = optuna.create_study(
+        study_name=backbone,
+        # A database is whole after a kill; a journal may end in half a line or stay locked.
+        storage=_database(state),
+        load_if_exists=True,
+        direction="maximize",
+        # It judges by the finished trials alone. Hyperband's brackets hang on the trial's number, which a kill changes.
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
+    )
+    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.ask()
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
 
 
 def _try_one(
@@ -96,6 +118,7 @@ def _try_one(
     parent: Run,
 ) -> None:
     from selfie_localizer.training.fit import fit_backbone
+    from selfie_localizer.training.loop import FitError
 
     number = len(_finished(study))
     # A sampler of its own for each trial: then a resumed search suggests what an uninterrupted one would.
@@ -111,14 +134,14 @@ def _try_one(
     train = store.indices("train")
     order = np.random.default_rng(settings.seed).permutation(len(train))
     train = np.sort(train[order[: max(1, round(settings.tune.fraction * len(train)))]])
-    best = 0.0
-    with tracking.open_run("trial", backbone, root, state, parent.id, number) as run:
+    best, outcome = 0.0, "complete"
+    with tracking.open_run("trial", backbone, root, state, parent.id, number + 1) as run:
         run.params(values)
 
         def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
             nonlocal best
             best = max(best, metrics["val_iou"])
-            run.metrics(metrics, step=epoch)
+            run.epoch(epoch, metrics)
             trial.report(metrics["val_iou"], epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -126,33 +149,30 @@ def _try_one(
         try:
             fit_backbone(chosen, backbone, store, train, store.indices("validation"), on_epoch=on_epoch)
         except optuna.TrialPruned:
-            run.tags({"outcome": "pruned"})
-            study.tell(trial, state=TrialState.PRUNED)
-        except UserError as error:
+            outcome = "pruned"
+        except FitError as error:
             # A value that makes the loss NaN is a bad value, not the end of the search.
+            best, outcome = 0.0, "failed"
             say(f"tune {backbone}: trial {number + 1} failed: {error}")
-            run.tags({"outcome": "failed"})
-            study.tell(trial, 0.0)
-        else:
-            run.tags({"outcome": "complete"})
-            study.tell(trial, best)
+            trial.set_user_attr(FAILED, str(error))
+        run.tags({"outcome": outcome})
         run.metrics({"best_val_iou": best})
+    # Last of all: a trial that was told is not tried again, so that a run still open then would stay so for good.
+    if outcome == "pruned":
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, best)
 
 
 def _fingerprint(settings: params.Params, backbone: str, store: Store) -> str:
     from selfie_localizer.network import starter
     from selfie_localizer.training.fit import code
 
-    content = settings.model_dump(by_alias=True, exclude={"annotate", "validation", "prepare", "backbones"})
+    content = settings.model_dump(include={"seed", "network", "augment", "train", "tune"})
     # More trials go on with the study that is there.
     content["tune"].pop("trials")
     row = settings.backbones[backbone]
     return files.digest(content, row.model_dump(), starter.digest_of(row), store.digest, code())
-
-
-def _pruner(settings: params.Params) -> optuna.pruners.BasePruner:
-    # It judges by the finished trials alone. Hyperband's brackets hang on the trial's number, which a kill changes.
-    return optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1)
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -186,16 +206,21 @@ def _suggest(trial: optuna.Trial, name: str, search: params.Search) -> Any:
     return trial.suggest_float(name, search.low, search.high, log=search.log)
 
 
-def _result(study: optuna.Study) -> dict[str, Any]:
-    trials = _finished(study)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    best = study.best_trial
+def _result(study: optuna.Study, count: int, backbone: str) -> dict[str, Any]:
+    # There are more where more were asked for once; the result must not hang on that.
+    trials = _finished(study)[:count]
+    errors = [trial.user_attrs[FAILED] for trial in trials if FAILED in trial.user_attrs]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and FAILED not in trial.user_attrs]
+    if not complete:
+        raise UserError(f"tune {backbone}: all {len(trials)} trials failed, the last one because of this: {errors[-1]}")
+    best = max(complete, key=lambda trial: trial.value or 0.0)
     return {
         "values": best.params,
         "val_iou": best.value,
-        "first_val_iou": complete[0].value,
+        "first_val_iou": trials[0].value,
         "trials": len(trials),
-        "pruned": len(trials) - len(complete),
+        "pruned": len(trials) - len(complete) - len(errors),
+        "failed": len(errors),
     }
 
 
@@ -216,6 +241,8 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
 
     Pictures that need more finished trials than there are, are left out.
     """
+    import warnings
+
     import matplotlib
 
     matplotlib.use("Agg")
@@ -229,10 +256,13 @@ def draw(study: optuna.Study, folder: Path) -> list[Path]:
         drawn["importances.png"] = pictures.plot_param_importances
     paths = []
     for name, plot in drawn.items():
-        plot(study)
-        plt.gcf().set_size_inches(9, 5)
-        plt.tight_layout()
-        plt.savefig(folder / name, dpi=100)
+        # That Optuna's pictures are experimental, and that a single trial has no spread to draw, is nobody's trouble.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plot(study)
+            plt.gcf().set_size_inches(9, 5)
+            plt.tight_layout()
+            plt.savefig(folder / name, dpi=100)
         plt.close("all")
         paths.append(folder / name)
     return paths
