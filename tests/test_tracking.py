@@ -163,6 +163,25 @@ def test_a_server_that_is_away_from_the_start_costs_no_record(
     assert kinds == ["create", "metrics", "end"]
 
 
+def test_a_run_that_the_server_took_late_is_the_one_that_the_stage_goes_on_in(
+    project: Path, mlflow_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    mlflow_server.stop()
+    with pytest.raises(RuntimeError), tracking.open_run("train", "resnet18", project, project / "state") as first:
+        first.metrics({"val_iou": 0.1}, step=1)
+        raise RuntimeError
+    assert first.id is None
+    mlflow_server.start()
+    with tracking.open_run("train", "resnet18", project, project / "state") as second:
+        second.metrics({"val_iou": 0.1}, step=1)
+        second.metrics({"val_iou": 0.2}, step=2)
+    (logged,) = get_runs(mlflow_server.uri)
+    assert (logged.info.run_id, logged.info.status) == (second.id, "FINISHED")
+    history = mlflow.MlflowClient(mlflow_server.uri).get_metric_history(second.id, "val_iou")
+    assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
+
+
 def test_a_refused_record_is_said_and_does_not_hold_up_the_others(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """A project of one's own in a folder of its own, with DVC and git, as a user has it after a clone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,24 +55,36 @@ class Project:
         yaml.dump(content, (self.root / "params.yaml").open("w"))
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """The project without any data."""
+def stages_run(output: str) -> list[str]:
+    """Returns the stages that `dvc repro` says it ran, in that order."""
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def make_project(root: Path) -> Project:
+    """Copies the project without any data or weights."""
     listed = subprocess.run(
         ["git", "-C", str(PROJECT), "ls-files", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    root = tmp_path / "project"
     for name in listed:
         # The sample is large, and what a stage made of it is of no use here.
-        if name.startswith("sample/") or name in ("data.dvc", "dvc.lock") or not (PROJECT / name).is_file():
+        skipped = name.startswith("sample/") or name in ("data.dvc", "starter.dvc", "dvc.lock")
+        if skipped or not (PROJECT / name).is_file():
             continue
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, root / name)
+    # Stages depend on the folder of the starter weights, whether or not a backbone starts from them.
+    (root / "starter").mkdir()
     made = Project(root)
     made.run("git", "init", "--quiet")
     made.run("git", "add", ".")
     made.run("git", "commit", "--quiet", "-m", "start")
     return made
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """The project without any data."""
+    return make_project(tmp_path / "project")

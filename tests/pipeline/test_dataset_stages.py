@@ -1,17 +1,12 @@
 """The dataset stages under `dvc repro`, as a user runs them."""
 
 import json
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import PROJECT, Project
-
-
-def stages_run(output: str) -> list[str]:
-    return re.findall(r"Running stage '([^']+)'", output)
+from tests.pipeline.conftest import PROJECT, Project, stages_run
 
 
 @pytest.fixture

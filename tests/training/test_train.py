@@ -89,6 +89,11 @@ def test_mlflow_has_one_run_with_parameters_curves_pictures_and_the_models_diges
     assert {"architecture.png", "curves.png", "predictions.png"} <= logged
 
 
+def test_logging_leaves_the_processs_own_tracking_address_as_it_was(trained: Path) -> None:
+    assert str(trained) not in mlflow.get_tracking_uri()
+    assert str(trained) not in os.environ.get("MLFLOW_TRACKING_URI", "")
+
+
 def test_finished_state_keeps_no_moments_and_a_second_run_takes_its_result(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,12 +101,17 @@ def test_finished_state_keeps_no_moments_and_a_second_run_takes_its_result(
     (state,) = (trained / ".state/train-tiny").iterdir()
     assert (state / "last.npz").stat().st_size < 20_000
     before = (trained / "models/tiny/meta.json").read_bytes(), (trained / "reports/training/tiny.csv").read_bytes()
+    (run,) = tracking.find_runs(trained, "train", "tiny")
+    client = mlflow.MlflowClient(tracking.tracking_uri(trained))
+    # What a process that was killed while it logged the model leaves.
+    client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
     settings = make_settings(keep_every_epoch=True, warmup_epochs=0.0)
     train(settings.model_copy(update={"tune": params.Tune(trials=2)}), "tiny", trained)
     assert "finished before" in capsys.readouterr().err
     after = (trained / "models/tiny/meta.json").read_bytes(), (trained / "reports/training/tiny.csv").read_bytes()
     assert after == before
     assert len(tracking.find_runs(trained, "train", "tiny")) == 1
+    assert [str(model.status) for model in client.search_logged_models([run.info.experiment_id])] == ["READY"]
 
 
 def test_pictures_show_the_same_test_images_for_every_model(tmp_path: Path) -> None:
