@@ -28,6 +28,8 @@ from selfie_localizer.synthetic.render import render_image, render_scene
 LONG_SIDE = 192
 VALIDATION = 0.05
 CHUNK = 16
+# Renders hold few faces as small as in a photo of several people; and what is not like life should not be learned.
+AUGMENT = '{"zoom": [0.6, 1.8], "rotate": 15, "blur": 0.5, "cutout": 0.2}'
 
 
 def make_store(path: Path, count: int, scenes: int, seed: int, size: int) -> Store:
@@ -86,7 +88,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--augment", default="{}", help="changes of the section `augment`, as JSON")
+    parser.add_argument(
+        "--augment", default=AUGMENT, help="changes of the section `augment`, as JSON (default: %(default)s)"
+    )
     parser.add_argument("--work", type=Path, default=Path(".state/starter"), help="folder of unfinished work")
     parser.add_argument("--out", type=Path, default=Path("starter"))
     args = parser.parse_args()
