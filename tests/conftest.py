@@ -16,6 +16,9 @@ import pytest
 
 pytest_plugins = ["tests.registry.champion"]
 
+# A script that starts the tests in its background has them ignore Ctrl-C, and so all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PROJECT = Path(__file__).parents[1]
 REAL_SELFIES = PROJECT.parent / "shared/real-selfies"
 

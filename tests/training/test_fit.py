@@ -150,8 +150,6 @@ from tests.training.conftest import make_settings
 folder, state = map(Path, sys.argv[1:3])
 at, end = map(int, sys.argv[3:])
 original = loop.Training.after_step
-# Which is ignored where the tests run in the background of a script.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def step(training):
     original(training)

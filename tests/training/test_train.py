@@ -140,21 +140,12 @@ def test_no_labels_is_one_line_and_leaves_no_run(tmp_path: Path) -> None:
     assert not (tmp_path / "mlflow.db").exists()
 
 
-# Whoever starts the tests in the background of a script has them, and all that they start, ignore Ctrl-C.
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from selfie_localizer.cli import main
-main()
-"""
-
-
 def test_ctrl_c_exits_with_130_and_the_command_says_how_to_go_on(tmp_path: Path, empty_database: Path) -> None:
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     make_store(tmp_path / "build/store")
     YAML().dump(json.loads(make_settings(epochs=1000).model_dump_json(by_alias=True)), tmp_path / "params.yaml")
     environment = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "DVC_ROOT")}
-    command = [sys.executable, "-c", INTERRUPTIBLE, "train", "tiny"]
+    command = [sys.executable, "-m", "selfie_localizer", "train", "tiny"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
