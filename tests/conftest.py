@@ -94,7 +94,7 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
             [sys.executable, "-c", script, *arguments],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             env=os.environ | environment,
         )
 

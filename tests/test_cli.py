@@ -13,7 +13,7 @@ from selfie_localizer import cli
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "selfie_localizer", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_reader_that_goes_away_causes_no_traceback(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "selfie_localizer", "summary"]
-    done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, timeout=600)
     os.close(write)
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

@@ -137,7 +137,7 @@ def test_an_image_that_cannot_be_used_is_told_whatever_the_least_score(folder: P
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "selfie_localizer", "predict", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 def test_the_command_prints_boxes_alone_and_exits_with_1_for_a_bad_file(folder: Path, served: Path) -> None:  # noqa: F811

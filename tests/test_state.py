@@ -52,5 +52,5 @@ def test_a_second_process_waits_until_the_first_is_killed(tmp_path: Path) -> Non
     assert second.poll() is None
     holder.kill()
     holder.wait()
-    out, _ = second.communicate(timeout=30)
+    out, _ = second.communicate(timeout=300)
     assert out == "held\n"

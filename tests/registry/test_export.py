@@ -56,7 +56,7 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the command writes in all forms; a process of its own, as a user runs it."""
     folder = tmp_path_factory.mktemp("export")
     command = [sys.executable, "-m", "selfie_localizer", "export", "--model", str(trained), "--out", "out"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     return folder / "out"
