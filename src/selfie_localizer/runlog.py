@@ -254,7 +254,7 @@ def _store(uri: str) -> Iterator[None]:
         yield
     finally:
         # Else the runs of another project in this process would come here.
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None forgets it, whatever the signature says.
 
 
 def _is_final(error: Exception) -> bool:
