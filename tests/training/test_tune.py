@@ -15,8 +15,7 @@ import pytest
 from selfie_localizer import params, tracking
 from selfie_localizer.errors import UserError
 from selfie_localizer.training import fit as fitting
-from selfie_localizer.training import loop
-from selfie_localizer.training import tune as tuning
+from selfie_localizer.training import loop, pictures
 from selfie_localizer.training.tune import tune, tuned
 from tests.registry.champion import forget_environment
 from tests.training.conftest import make_settings, make_store
@@ -88,7 +87,7 @@ def formula(monkeypatch: pytest.MonkeyPatch) -> Formula:
     found = Formula()
     monkeypatch.setattr(fitting, "fit_backbone", found.fit)
     # Pictures take longer than such a search.
-    monkeypatch.setattr(tuning, "draw", lambda study, folder: [])
+    monkeypatch.setattr(pictures, "search", lambda study, folder: [])
     return found
 
 

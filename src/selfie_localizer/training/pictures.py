@@ -1,8 +1,9 @@
-"""What a training run shows: its curves, and its predictions on the same few test images each time."""
+"""What runs show: curves of a training, its predictions on the same few test images each time, and a search."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import keras
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from selfie_localizer import boxes
 from selfie_localizer.dataset.store import Store
 from selfie_localizer.files import atomic_write
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 # RGB; they differ also for people who do not see red and green apart.
 COLOURS = {"prediction": (230, 90, 0), "label": (0, 120, 255), "truth": (0, 190, 110)}
@@ -43,6 +47,37 @@ def curves(history: Sequence[Mapping[str, float]], path: Path, title: str) -> No
     figure.tight_layout()
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def search(study: "Study", folder: Path) -> list[Path]:
+    """Draws a search's history, the importance of each value and its slices; returns the PNG files.
+
+    Pictures that need more finished trials than there are, are left out.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from optuna.trial import TrialState
+    from optuna.visualization import matplotlib as plots
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    drawn: dict[str, Any] = {"history.png": plots.plot_optimization_history, "slices.png": plots.plot_slice}
+    # Importance is the share of the spread that a value explains: without a spread there is none.
+    if len(complete) > 1 and len({trial.value for trial in complete}) > 1:
+        drawn["importances.png"] = plots.plot_param_importances
+    paths = []
+    for name, plot in drawn.items():
+        # That Optuna's pictures are experimental, and that a single trial has no spread to draw, is nobody's trouble.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plot(study)
+            plt.gcf().set_size_inches(9, 5)
+            plt.tight_layout()
+            plt.savefig(folder / name, dpi=100)
+        plt.close("all")
+        paths.append(folder / name)
+    return paths
 
 
 def choose(store: Store, count: int = SHOWN) -> NDArray[np.int64]:

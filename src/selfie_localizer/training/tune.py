@@ -230,42 +230,12 @@ def _describe(run: Run, settings: params.Params, store: Store, root: Path) -> No
 
 
 def _log_result(run: Run, study: optuna.Study, result: Mapping[str, Any], state: Path) -> None:
+    from selfie_localizer.training import pictures
+
     run.metrics({"best_val_iou": result["val_iou"], "first_val_iou": result["first_val_iou"]})
     run.tags({f"best.{name}": _short(value) for name, value in result["values"].items()})
-    for path in draw(study, state):
+    for path in pictures.search(study, state):
         run.artifact(path)
-
-
-def draw(study: optuna.Study, folder: Path) -> list[Path]:
-    """Draws the search's history, the importance of each value and its slices; returns the PNG files.
-
-    Pictures that need more finished trials than there are, are left out.
-    """
-    import warnings
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from optuna.visualization import matplotlib as pictures
-
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    drawn: dict[str, Any] = {"history.png": pictures.plot_optimization_history, "slices.png": pictures.plot_slice}
-    # Importance is the share of the spread that a value explains: without a spread there is none.
-    if len(complete) > 1 and len({trial.value for trial in complete}) > 1:
-        drawn["importances.png"] = pictures.plot_param_importances
-    paths = []
-    for name, plot in drawn.items():
-        # That Optuna's pictures are experimental, and that a single trial has no spread to draw, is nobody's trouble.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            plot(study)
-            plt.gcf().set_size_inches(9, 5)
-            plt.tight_layout()
-            plt.savefig(folder / name, dpi=100)
-        plt.close("all")
-        paths.append(folder / name)
-    return paths
 
 
 def _shown(values: Mapping[str, Any]) -> str:
