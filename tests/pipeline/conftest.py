@@ -37,7 +37,7 @@ class Project:
             stdin=subprocess.DEVNULL,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(command)} failed\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
     def set_params(self, changes: Mapping[str, object]) -> None:

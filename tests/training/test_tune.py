@@ -292,7 +292,7 @@ def test_a_trial_whose_loss_is_no_number_is_not_the_end(
     tune(make_search(trials=2, space={"train.learning_rate": {"choices": (5e-3, 1e-3)}}), "tiny", root)
     failed, fine = get_trials(root)
     assert (failed.data.tags["outcome"], fine.data.tags["outcome"]) == ("failed", "complete")
-    assert "trial 1 failed: " in capsys.readouterr().err
+    assert "trial 1 failed (" in capsys.readouterr().err
     result = read_result(root)
     assert result["values"] == {"train.learning_rate": 1e-3}
     assert (result["failed"], result["first_val_iou"]) == (1, 0.0)

@@ -48,6 +48,8 @@ def fit_backbone(
     # Layers of an earlier training would shift the names and random numbers of this one's, and stay in memory.
     keras.backend.clear_session()
     keras.utils.set_random_seed(settings.seed)
+    # That each trial of a search has a graph of its own is no mistake, which TensorFlow would warn of.
+    tf.get_logger().setLevel("ERROR")
     # A rerun must come to the same weights; without this the order of some sums hangs on the threads.
     tf.config.experimental.enable_op_determinism()
     with _policy(hardware.policy), hardware.strategy.scope():

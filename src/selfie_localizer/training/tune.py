@@ -146,14 +146,15 @@ def _try_one(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
+        label = f"{backbone} trial {number + 1}"
         try:
-            fit_backbone(chosen, backbone, store, train, store.indices("validation"), on_epoch=on_epoch)
+            fit_backbone(chosen, backbone, store, train, store.indices("validation"), on_epoch=on_epoch, label=label)
         except optuna.TrialPruned:
             outcome = "pruned"
         except FitError as error:
             # A value that makes the loss NaN is a bad value, not the end of the search.
             best, outcome = 0.0, "failed"
-            say(f"tune {backbone}: trial {number + 1} failed: {error}")
+            say(f"tune {backbone}: trial {number + 1} failed ({error})")
             trial.set_user_attr(FAILED, str(error))
         run.tags({"outcome": outcome})
         run.metrics({"best_val_iou": best})
