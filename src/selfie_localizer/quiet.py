@@ -18,7 +18,7 @@ def hush_tensorflow() -> None:
     While it loads it writes what it found of the machine, whatever `TF_CPP_MIN_LOG_LEVEL` says; later it listens to
     that. Errors of the import are raised as always.
     """
-    # Warnings of retracing are about speed in other people's loops: here each model is traced once for each size of batch.
+    # Its warnings of retracing: here each model is traced once for each size of a batch.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if "tensorflow" not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
