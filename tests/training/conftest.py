@@ -1,5 +1,6 @@
 """A tiny network and a synthetic store: coloured blobs in place of faces."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,15 @@ def get_weights(model: keras.Model) -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return make_store(tmp_path_factory.mktemp("blobs") / "store")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_tracking_store() -> None:
+    """Runs go to the database of each test's own folder, whatever earlier tests of this process told MLflow."""
+    import mlflow
+
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # None forgets it, whatever the signature says.
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(autouse=True)
