@@ -55,9 +55,13 @@ def _render(seed: int, index: int, long_side: int) -> tuple[Bytes, Box, np.rando
 
 def render_scene(seed: int, index: int, long_side: int = LONG_SIDE) -> Bytes:
     """Renders a picture without a person, uint8 (H, W, 3) RGB."""
+    return _render_scene(seed, index, long_side)[0]
+
+
+def _render_scene(seed: int, index: int, long_side: int) -> tuple[Bytes, np.random.Generator]:
     rng = _generator(seed, index, scene=True)
     width, height = _size(rng, long_side)
-    return camera.develop(rng, background.draw(rng, width, height))
+    return camera.develop(rng, background.draw(rng, width, height)), rng
 
 
 def _encoded(indices: range, seed: int) -> list[tuple[bytes, Box, int, int]]:
@@ -74,9 +78,8 @@ def _encoded_scenes(indices: range, seed: int) -> list[bytes]:
     cv2.setNumThreads(1)
     made = []
     for index in indices:
-        rng = _generator(seed, index, scene=True)
-        width, height = _size(rng, LONG_SIDE)
-        made.append(camera.encode(rng, camera.develop(rng, background.draw(rng, width, height))))
+        scene, rng = _render_scene(seed, index, LONG_SIDE)
+        made.append(camera.encode(rng, scene))
     return made
 
 
