@@ -14,6 +14,15 @@ import numpy as np
 import pytest
 
 SIZE = 64
+RESNET = {
+    "input_conv_filters": (64,),
+    "input_conv_kernel_sizes": (3,),
+    "stackwise_num_filters": (64, 8, 8, 8),
+    "stackwise_num_blocks": (1, 1, 1, 1),
+    "stackwise_num_strides": (1, 2, 2, 2),
+    "block_type": "basic_block",
+    "use_pre_activation": False,
+}
 
 
 @pytest.fixture(scope="session")
@@ -25,16 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from selfie_localizer.network import localizer
 
     keras.utils.set_random_seed(1)
-    arguments = {
-        "input_conv_filters": (64,),
-        "input_conv_kernel_sizes": (3,),
-        "stackwise_num_filters": (64, 8, 8, 8),
-        "stackwise_num_blocks": (1, 1, 1, 1),
-        "stackwise_num_strides": (1, 2, 2, 2),
-        "block_type": "basic_block",
-        "use_pre_activation": False,
-    }
-    backbone = params.Backbone(architecture="ResNetBackbone", arguments=arguments)
+    backbone = params.Backbone(architecture="ResNetBackbone", arguments=RESNET)
     model = localizer.build(backbone, params.Network(head_width=8), SIZE)
     for name in ("head_distances", "head_attention", "head_score"):
         layer = model.get_layer(name)

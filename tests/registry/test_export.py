@@ -16,18 +16,9 @@ from selfie_localizer.network import inference
 from selfie_localizer.predict import predict
 from selfie_localizer.registry import forms, package
 from selfie_localizer.registry.export import export
+from tests.registry.conftest import RESNET, SIZE
 from tests.registry.pictures import picture
 
-SIZE = 64
-RESNET = {
-    "input_conv_filters": (64,),
-    "input_conv_kernel_sizes": (3,),
-    "stackwise_num_filters": (64, 8, 8, 8),
-    "stackwise_num_blocks": (1, 1, 1, 1),
-    "stackwise_num_strides": (1, 2, 2, 2),
-    "block_type": "basic_block",
-    "use_pre_activation": False,
-}
 VGG = {"stackwise_num_repeats": (1, 1, 1, 1, 1), "stackwise_num_filters": (4, 4, 8, 8, 8)}
 
 
