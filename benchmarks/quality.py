@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, files, images, params
+from selfie_localizer import boxes, files, images, params, sheets
 from selfie_localizer.dataset.quality import read_boxes
 from selfie_localizer.dataset.store import TRUTH
 from selfie_localizer.evaluation import pictures
@@ -118,7 +118,7 @@ def main() -> None:
         worst = judged.sort_values("iou").head(48)
         table = worst.assign(x1=np.nan, y1=np.nan, x2=np.nan, y2=np.nan)
         tiles = [pictures.tile(args.folder / "images", table.loc[row], worst.loc[row]) for row in worst.index]
-        pictures.sheet(tiles, "worst of the development half", args.worst / "worst.png", columns=12)
+        sheets.draw_sheet(tiles, args.worst / "worst.png", "worst of the development half", sheets.LEGEND, columns=12)
 
 
 if __name__ == "__main__":

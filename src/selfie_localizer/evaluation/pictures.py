@@ -3,21 +3,16 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from selfie_localizer import images
+from selfie_localizer import sheets
+from selfie_localizer.dataset.store import BOX, TRUTH
 from selfie_localizer.evaluation.calibration import reliability
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-
-# RGB; chosen to differ also for people who do not see red and green apart.
-COLOURS = {"prediction": (230, 90, 0), "label": (0, 120, 255), "truth": (0, 190, 110)}
-TILE = 220
 
 
 def draw(name: str, judged: pd.DataFrame, table: pd.DataFrame, folder: Path, out: Path) -> None:
@@ -31,9 +26,10 @@ def draw(name: str, judged: pd.DataFrame, table: pd.DataFrame, folder: Path, out
         out: Where the pictures go.
     """
     order = np.argsort(-judged["iou"].to_numpy(), kind="stable")
-    for title, rows in (("best", order[:24]), ("worst", order[::-1][:24])):
+    for title, rows in (("best", order[: sheets.SHOWN]), ("worst", order[::-1][: sheets.SHOWN])):
         tiles = [tile(folder, table.iloc[row], judged.iloc[row]) for row in rows]
-        sheet(tiles, f"{name}: {title} of {len(judged)} test images", out / f"{name}-{title}.png")
+        heading = f"{name}: {title} of {len(judged)} test images"
+        sheets.draw_sheet(tiles, out / f"{name}-{title}.png", heading, sheets.LEGEND)
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2))
     axes[0].hist(judged["iou"], bins=np.linspace(0, 1, 41), color="#3b6ea5")
     axes[0].axvline(judged["iou"].mean(), color="#e65a00", label=f"mean {judged['iou'].mean():.3f}")
@@ -68,47 +64,12 @@ def compare(judged: Mapping[str, pd.DataFrame], path: Path) -> None:
     _save(figure, path)
 
 
-def tile(folder: Path, row: pd.Series, judged: pd.Series) -> NDArray[np.uint8]:
-    """Draws label and truth of `row` and the box of `judged` on an image in `folder`, RGB, with IoU and score below."""
-    image = images.read(folder / str(row["image"]))
-    height, width = image.shape[:2]
-    scale = TILE / max(height, width)
-    small = cv2.resize(
-        image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
-    )
-    sets = {
-        "label": row[["x1", "y1", "x2", "y2"]],
-        "truth": row[["truth_x1", "truth_y1", "truth_x2", "truth_y2"]],
-        "prediction": judged[["x1", "y1", "x2", "y2"]],
-    }
-    for kind, corners in sets.items():
-        box = corners.to_numpy(dtype=np.float64)
-        if np.isfinite(box).all():
-            x1, y1, x2, y2 = np.round(box * scale).astype(int).tolist()
-            cv2.rectangle(small, (x1, y1), (x2 - 1, y2 - 1), COLOURS[kind], 2, cv2.LINE_AA)
-    tile = np.full((TILE + 22, TILE, 3), 255, np.uint8)
-    top, left = (TILE - small.shape[0]) // 2, (TILE - small.shape[1]) // 2
-    tile[top : top + small.shape[0], left : left + small.shape[1]] = small
-    text = f"IoU {judged['iou']:.2f}"
-    if "score" in judged:
-        text += f"  score {judged['score']:.2f}"
-    cv2.putText(tile, text, (6, TILE + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
-    return tile
-
-
-def sheet(tiles: list[NDArray[np.uint8]], title: str, path: Path, columns: int = 6) -> None:
-    """Writes tiles as one picture with a title and the legend of the colours."""
-    blank = np.full((TILE + 22, TILE, 3), 255, np.uint8)
-    tiles = tiles + [blank] * (-len(tiles) % columns)
-    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
-    header = np.full((44, rows[0].shape[1], 3), 255, np.uint8)
-    cv2.putText(header, title, (8, 29), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (20, 20, 20), 1, cv2.LINE_AA)
-    left = header.shape[1] - 400
-    for kind, colour in COLOURS.items():
-        cv2.rectangle(header, (left, 14), (left + 18, 32), colour, 3)
-        cv2.putText(header, kind, (left + 26, 29), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (20, 20, 20), 1, cv2.LINE_AA)
-        left += 130
-    cv2.imwrite(str(path), cv2.cvtColor(np.vstack([header, *rows]), cv2.COLOR_RGB2BGR))
+def tile(folder: Path, row: pd.Series, judged: pd.Series) -> sheets.Tile:
+    """Returns the image of `row` in `folder` with its label and truth and the box of `judged`, its IoU and score."""
+    detail = f"score {judged['score']:.2f}" if "score" in judged else ""
+    drawn = [(sheets.LABEL, row[BOX]), (sheets.TRUTH, row[TRUTH]), (sheets.PREDICTION, judged[BOX])]
+    boxes = [(colour, box.to_numpy(dtype=np.float64)) for colour, box in drawn]
+    return sheets.Tile(folder / str(row["image"]), f"IoU {judged['iou']:.2f}", detail, boxes)
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
