@@ -19,7 +19,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    stages = ("annotate", "validate", "prepare", "tune", "train", "evaluate", "promote")
+    stages = ("annotate", "validate", "review", "prepare", "tune", "train", "evaluate", "promote")
     for verb in (*stages, "rollback", "status", "render", "fetch", "summary", "predict", "export", "benchmark"):
         assert re.search(rf"^    {verb}\s", done.stdout, re.MULTILINE)
 

@@ -31,11 +31,19 @@ def _validate(args: argparse.Namespace) -> None:
     validate(load().validation)
 
 
+def _review(args: argparse.Namespace) -> None:
+    from selfie_localizer.network.review import review
+    from selfie_localizer.params import load
+
+    review(load().review, workers=args.workers)
+
+
 def _prepare(args: argparse.Namespace) -> None:
     from selfie_localizer.dataset.prepare import prepare
     from selfie_localizer.params import load
 
-    prepare(load().prepare, workers=args.workers)
+    settings = load()
+    prepare(settings.prepare, workers=args.workers, review=settings.review)
 
 
 def _tune(args: argparse.Namespace) -> None:
@@ -150,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("annotate", _annotate, "stage: draw a box on every image in data/, or take data/annotations.csv", workers=True)
     add("validate", _validate, "stage: check every row and put the bad ones in quarantine")
+    add("review", _review, "stage: ask a first model about every image whose box was drawn", workers=True)
     add("prepare", _prepare, "stage: decode, resize and split the images once", workers=True)
     command = add("tune", _tune, "stage: search learning rate, head width and what else tune.space lists")
     command.add_argument("backbone", help="a key of `backbones` in params.yaml")

@@ -110,6 +110,30 @@ class Prepare(Section):
     convention: Literal["auto", "none"] = "auto"
 
 
+class Review(Section):
+    """What a first model, that never saw the drawn labels, has to say of them; given boxes are left alone.
+
+    Attributes:
+        model: `starter`, the starter weights of ResNet18, or `none`.
+        weight: Weight of the model's box in its mean with a label on the same face.
+        same_face: Least IoU of the two to be one face.
+        elsewhere: Below this IoU the label is left out, if the model is sure.
+        min_score: Least score to be sure; a sure box joins as a label where there is none in the train split.
+    """
+
+    model: Literal["starter", "none"] = "none"
+    weight: Fraction = 0.7
+    same_face: Fraction = 0.5
+    elsewhere: Fraction = 0.3
+    min_score: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _check(self) -> "Review":
+        if self.elsewhere > self.same_face:
+            raise ValueError("elsewhere must not be above same_face")
+        return self
+
+
 class Backbone(Section):
     """One row of `backbones`; its key in the file is the name that every stage and run carries.
 
@@ -312,6 +336,7 @@ class Params(Section):
     seed: int = Field(default=0, ge=0)
     annotate: Annotate = Annotate()
     validation: Validate = Field(default=Validate(), alias="validate")
+    review: Review = Review()
     prepare: Prepare = Prepare()
     backbones: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Backbone] = Field(default_factory=dict)
     network: Network = Network()

@@ -268,3 +268,25 @@ def test_a_split_without_images_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     make_project(tmp_path, count=3)
     prepare(params.Prepare(image_size=32, validation=0.0001, test=0.0001), workers=1, root=tmp_path)
     assert "no image fell into validation or test" in capsys.readouterr().err
+
+
+def test_a_review_that_is_there_joins_the_labels_and_brings_images_without_any(tmp_path: Path) -> None:
+    listing = make_project(tmp_path, count=40)
+    write_inputs(tmp_path, listing, listing.iloc[:30])
+    model = listing[["sha256"]].assign(review_x1=4, review_y1=4, review_x2=listing["width"] - 1, review_score=0.9)
+    model.insert(4, "review_y2", listing["height"] - 5)
+    model.to_csv(tmp_path / "build/review.csv", index=False)
+    settings = params.Review(model="starter", weight=0.5)
+    prepare(SETTINGS, workers=1, root=tmp_path, review=settings)
+    table = open_store(tmp_path / "build/store").table.set_index("image")
+    # The labels are [2, 4, width - 3, height - 5], and the first shift moves them to the model's.
+    averaged = table[table["source"] == "haar+starter"]
+    np.testing.assert_allclose(averaged["x1"], 4, atol=0.6)
+    np.testing.assert_allclose(averaged["x2"], averaged["width"] - 1, atol=0.6)
+    assert len(averaged) == 30
+    added = table[table["source"] == "pseudo"]
+    train = [split_of(value, 0.1, 0.1) == "train" for value in listing["sha256"][30:]]
+    assert sorted(added.index) == sorted(listing["image"][30:][train])
+    report = json.loads((tmp_path / "reports/prepare.json").read_text())["review"]
+    assert (report["averaged"], report["added"]) == (30, sum(train))
+    assert [path.name for path in (tmp_path / "reports/prepare").iterdir()] == ["added.png"]

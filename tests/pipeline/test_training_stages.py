@@ -108,7 +108,7 @@ def expect_names() -> dict[str, tuple[str, str | None]]:
 
 def test_repro_runs_every_stage_and_each_writes_what_the_next_needs(finished: tuple[Project, str, str]) -> None:
     project, output, _ = finished
-    order = ["annotate", "validate", "prepare", "tune@tiny", "train@tiny", "evaluate", "promote"]
+    order = ["annotate", "review", "validate", "prepare", "tune@tiny", "train@tiny", "evaluate", "promote"]
     assert stages_run(output) == order
     chosen = read_json(project.root / "build/tuning/tiny.json")["values"]
     used = read_json(project.root / "models/tiny/meta.json")["settings"]

@@ -13,9 +13,11 @@ from scipy.sparse.csgraph import connected_components
 
 from selfie_localizer import boxes, files, images, parallel, params
 from selfie_localizer.dataset.convention import adopt
+from selfie_localizer.dataset.fusion import describe, draw, fuse
+from selfie_localizer.dataset.known import read_known
 from selfie_localizer.dataset.negatives import read_negatives
 from selfie_localizer.dataset.quality import read_boxes
-from selfie_localizer.dataset.store import BOX, SPLITS, STORE, TRUSTED, TRUTH, write_store
+from selfie_localizer.dataset.store import BOX, REVIEW, REVIEWED, SCORE, SPLITS, STORE, TRUSTED, TRUTH, write_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import Progress, say
 
@@ -37,23 +39,27 @@ def split_of(sha256: str, validation: float, test: float) -> str:
     return "validation" if position < test + validation else "train"
 
 
-def prepare(settings: params.Prepare, workers: int = 0, root: Path = Path(".")) -> None:
-    """Reads `build/clean.csv` and writes `build/store/` and `reports/prepare.json`.
+def prepare(
+    settings: params.Prepare, workers: int = 0, root: Path = Path("."), review: params.Review | None = None
+) -> None:
+    """Reads `build/clean.csv` and writes `build/store/`, `reports/prepare.json` and `reports/prepare/`.
 
     The test split also keeps images with truth but no label: what the annotator missed is part of the test. A train
     or validation image with a near duplicate in a stricter split is left out. Images of `data/trusted.csv` never
     enter the test split; their boxes are their labels and, where `convention` is `auto`, show how to map all others.
+    Before that, drawn labels are joined with what `build/review.csv` has, if it is there; see `fusion`.
     Images in `data/negatives/` are split by their content as well.
 
     Args:
         settings: The section `prepare` of the parameters.
         workers: Number of processes; 0 means all cores.
         root: The project's folder.
+        review: The section `review` of the parameters; None is its defaults.
 
     Raises:
         UserError: An input is missing, there is nothing to prepare, an image has changed, or the disk is too small.
     """
-    table, report = _rows(settings, root)
+    table, report, reviewed = _rows(settings, review or params.Review(), root)
     _check_disk(root / STORE, len(table) * settings.image_size**2 * 3)
 
     def fill(path: Path) -> None:
@@ -71,11 +77,16 @@ def prepare(settings: params.Prepare, workers: int = 0, root: Path = Path(".")) 
                 progress.update(count)
 
     write_store(root / STORE, table, settings.image_size, fill, made_by=files.code_digest(images))
+    with files.atomic_write(root / "reports/prepare") as folder:
+        folder.mkdir()
+        draw(reviewed, root / "data/images", folder)
     files.write_json(root / "reports/prepare.json", report)
     split = ", ".join(f"{report['splits'][name]['images']:,} {name}" for name in SPLITS)
     empty = " or ".join(name for name in SPLITS if not report["splits"][name]["images"])
     if empty:
         say(f"prepare: no image fell into {empty}, which the later stages need; add images, or raise its share")
+    if line := describe(report["review"]):
+        say(f"prepare: {line}")
     convention = report["convention"]
     if any(convention["shifts"].values()):
         mean_iou = convention["mean_iou"]
@@ -88,19 +99,24 @@ def prepare(settings: params.Prepare, workers: int = 0, root: Path = Path(".")) 
     say(f"prepare: {split}; {report['near_duplicates_left_out']:,} near duplicates left out; see reports/prepare.json")
 
 
-def _rows(settings: params.Prepare, root: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    clean = _read(root / "build/clean.csv", "validate")
-    listing = _read(root / "build/images.csv", "annotate")
+def _rows(
+    settings: params.Prepare, review: params.Review, root: Path
+) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:
+    """Returns the store's rows, what to report, and the rows whose label the review changed."""
+    clean = read_output(root / "build/clean.csv", "validate")
+    listing = read_output(root / "build/images.csv", "annotate")
     listing = listing[listing["error"].isna()]
-    pairs = _read(root / "build/near_duplicates.csv", "validate")
+    pairs = read_output(root / "build/near_duplicates.csv", "validate")
     truth = _of_content(read_boxes(root / "data/truth.csv", TRUTH), listing)
     trusted = _of_content(read_boxes(root / "data/trusted.csv", TRUSTED), listing)
 
-    known = listing["sha256"].isin(truth["sha256"]) | listing["sha256"].isin(trusted["sha256"])
+    opinions = _opinions(root)
+
+    known = listing["sha256"].isin({*truth["sha256"], *trusted["sha256"], *opinions["sha256"]})
     missed = listing[known & ~listing["sha256"].isin(clean["sha256"])].drop_duplicates("sha256")
     columns = ["image", *BOX, "width", "height", "source", "sha256"]
     table = pd.concat([clean[columns], missed[["image", "width", "height", "sha256"]]], ignore_index=True)
-    for extra in (truth, trusted):
+    for extra in (truth, trusted, opinions):
         table = table.merge(extra, on="sha256", how="left")
     table = table.sort_values("image", ignore_index=True)
     inside = boxes.clip(table[TRUSTED], table["width"], table["height"])
@@ -108,13 +124,17 @@ def _rows(settings: params.Prepare, root: Path) -> tuple[pd.DataFrame, dict[str,
 
     table["split"] = [split_of(value, settings.validation, settings.test) for value in table["sha256"]]
     table.loc[table["sha256"].isin(trusted["sha256"]) & (table["split"] == "test"), "split"] = "train"
+    table, reviewed = fuse(table, review)
     has_label = table["x1"].notna() | table["trusted_x1"].notna()
-    table = table[has_label | (table["split"] == "test")].reset_index(drop=True)
+    in_test = (table["split"] == "test") & (table["truth_x1"].notna() | has_label)
+    verdicts = table[table["verdict"].isin(["left out", "added"])]
+    table = table[has_label | in_test].reset_index(drop=True)
 
     keep = _without_leaks(table, pairs)
     report: dict[str, Any] = {
         "near_duplicates_left_out": int((~keep).sum()),
         "left_out": {name: int(((table["split"] == name) & ~keep).sum()) for name in SPLITS},
+        "review": reviewed,
         "splits": {},
     }
     table, report["convention"] = adopt(table[keep].reset_index(drop=True), settings.convention)
@@ -136,7 +156,16 @@ def _rows(settings: params.Prepare, root: Path) -> tuple[pd.DataFrame, dict[str,
         for chosen in [table["split"] == name]
     }
     table = pd.concat([table, negatives], ignore_index=True) if len(negatives) else table
-    return table[["image", "split", "sha256", "width", "height", "source", *BOX, *TRUTH]], report
+    return table[["image", "split", "sha256", "width", "height", "source", *BOX, *TRUTH]], report, verdicts
+
+
+def _opinions(root: Path) -> pd.DataFrame:
+    """Returns a first model's boxes and scores by content; no rows where it was not asked."""
+    path = root / REVIEWED
+    if not path.exists():
+        return pd.DataFrame({"sha256": pd.Series(dtype=str)} | {c: pd.Series(dtype=float) for c in (*REVIEW, SCORE)})
+    found = read_output(path, "review")
+    return found.astype({"sha256": str} | dict.fromkeys([*REVIEW, SCORE], float))
 
 
 def _without_leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.bool_]:
@@ -155,13 +184,7 @@ def _fill_chunk(path: Path, folder: Path, chunk: tuple[int, list[str], list[str]
     # Each process writes its own rows of the file: no pixels travel between processes.
     store = np.load(path, mmap_mode="r+")
     for row, (name, expected) in enumerate(zip(names, digests, strict=True), start=start):
-        try:
-            data = images.read_bytes(folder / name)
-            if files.sha256(data) != expected:
-                raise UserError(f"data/images/{name}: changed since it was annotated; run `dvc repro` again")
-            store[row] = images.resize(images.decode(data), store.shape[1])
-        except images.ImageError as error:
-            raise UserError(f"data/images/{name}: {error}; run `dvc repro` again, which leaves it out") from None
+        store[row] = read_known(folder, name, expected, store.shape[1])
     return len(names)
 
 
@@ -175,7 +198,12 @@ def _check_disk(path: Path, needed: int) -> None:
         )
 
 
-def _read(path: Path, stage: str) -> pd.DataFrame:
+def read_output(path: Path, stage: str) -> pd.DataFrame:
+    """Reads a table that an earlier stage wrote; empty texts are missing values.
+
+    Raises:
+        UserError: It is not there.
+    """
     try:
         return pd.read_csv(
             path, keep_default_na=False, na_values=[""], dtype={"image": str, "other": str, "error": str}

@@ -24,6 +24,10 @@ BOX = ["x1", "y1", "x2", "y2"]
 # `source` of an image without any face.
 NEGATIVE = "negative"
 TRUTH = ["truth_x1", "truth_y1", "truth_x2", "truth_y2"]
+# What a first model says of each image content: its box and how sure it is of it.
+REVIEWED = Path("build/review.csv")
+REVIEW = ["review_x1", "review_y1", "review_x2", "review_y2"]
+SCORE = "review_score"
 TRUSTED = ["trusted_x1", "trusted_y1", "trusted_x2", "trusted_y2"]
 
 
