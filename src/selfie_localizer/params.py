@@ -117,14 +117,16 @@ class Review(Section):
         model: `starter`, the starter weights of ResNet18, or `none`.
         weight: Weight of the model's box in its mean with a label on the same face.
         same_face: Least IoU of the two to be one face.
-        elsewhere: Below this IoU the label is left out, if the model is sure.
-        min_score: Least score to be sure; a sure box joins as a label where there is none in the train split.
+        elsewhere: Below this IoU the label is left out, if the model is sure; 0 leaves none out.
+        add_missed: Whether a sure box joins as a label of its image where nothing was drawn, in the train split only.
+        min_score: Least score to be sure.
     """
 
     model: Literal["starter", "none"] = "none"
     weight: Fraction = 0.7
     same_face: Fraction = 0.5
     elsewhere: Fraction = 0.3
+    add_missed: bool = True
     min_score: Fraction = 0.5
 
     @model_validator(mode="after")

@@ -71,6 +71,18 @@ def test_a_sure_box_joins_where_nothing_was_drawn_but_in_the_train_split_only() 
         assert np.isnan(box).all()
 
 
+def test_each_of_the_three_can_be_turned_off_alone() -> None:
+    rows = table({"label": LABEL, "model": NEAR}, {"label": LABEL, "model": FAR}, {"model": FAR, "source": None})
+    for changes, expected in (
+        ({"weight": 0.0}, ["averaged", "left out", "added"]),
+        ({"elsewhere": 0.0}, ["averaged", "", "added"]),
+        ({"add_missed": False}, ["averaged", "left out", ""]),
+    ):
+        found, _ = fuse(rows, SETTINGS.model_copy(update=changes))
+        assert found["verdict"].tolist() == expected
+    assert fuse(rows, SETTINGS.model_copy(update={"weight": 0.0}))[0][BOX].iloc[0].tolist() == LABEL
+
+
 def test_labels_move_to_the_model_s_convention_before_they_are_compared() -> None:
     # The annotator's boxes reach 40 % further down than the model's.
     rows = [{"label": [10, 10 + i, 110, 150 + i], "model": [10, 10 + i, 110, 110 + i]} for i in range(LEAST_PAIRS)]

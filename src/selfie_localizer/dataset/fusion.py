@@ -51,7 +51,7 @@ def fuse(table: pd.DataFrame, settings: params.Review) -> tuple[pd.DataFrame, di
 
     averaged = overlap >= settings.same_face
     left_out = sure & (overlap < settings.elsewhere)
-    added = sure & ~boxes.is_box(label) & (table["split"] == "train").to_numpy()
+    added = settings.add_missed & sure & ~boxes.is_box(label) & (table["split"] == "train").to_numpy()
     found = np.where(averaged[:, None], (1 - settings.weight) * mapped + settings.weight * model, mapped)
     found[left_out] = np.nan
     found[added] = model[added]
