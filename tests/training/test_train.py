@@ -81,6 +81,7 @@ def test_mlflow_has_one_run_with_parameters_curves_pictures_and_the_models_diges
     assert run.info.status == "FINISHED"
     assert run.data.params["train.learning_rate"] == "0.004"
     assert run.data.params["train.batch_size"] == "16"
+    assert run.data.params["data.labels"] == f"blob {run.data.params['data.train_images']}"
     assert run.data.metrics["best_val_iou"] == pytest.approx(meta["val_iou"])
     client = mlflow.MlflowClient(tracking.tracking_uri(trained))
     for metric in ("loss", "iou", "val_loss", "val_iou", "learning_rate", "images_per_second"):

@@ -110,7 +110,7 @@ def _rows(
     truth = _of_content(read_boxes(root / "data/truth.csv", TRUTH), listing)
     trusted = _of_content(read_boxes(root / "data/trusted.csv", TRUSTED), listing)
 
-    opinions = _opinions(root)
+    opinions = _opinions(root, review)
 
     known = listing["sha256"].isin({*truth["sha256"], *trusted["sha256"], *opinions["sha256"]})
     missed = listing[known & ~listing["sha256"].isin(clean["sha256"])].drop_duplicates("sha256")
@@ -159,10 +159,10 @@ def _rows(
     return table[["image", "split", "sha256", "width", "height", "source", *BOX, *TRUTH]], report, verdicts
 
 
-def _opinions(root: Path) -> pd.DataFrame:
+def _opinions(root: Path, review: params.Review) -> pd.DataFrame:
     """Returns a first model's boxes and scores by content; no rows where it was not asked."""
     path = root / REVIEWED
-    if not path.exists():
+    if review.model == "none" or not path.exists():
         return pd.DataFrame({"sha256": pd.Series(dtype=str)} | {c: pd.Series(dtype=float) for c in (*REVIEW, SCORE)})
     found = read_output(path, "review")
     return found.astype({"sha256": str} | dict.fromkeys([*REVIEW, SCORE], float))

@@ -107,6 +107,8 @@ def _parameters(settings: params.Params, backbone: str, store: Store, machine: "
     used["data"] = {f"{split}_images": len(store.indices(split)) for split in ("train", "validation")}
     used["data"]["train_negatives"] = len(store.negatives("train"))
     used["data"]["image_size"] = store.size
+    sources = store.table["source"].iloc[store.indices("train")].value_counts()
+    used["data"]["labels"] = ", ".join(f"{source} {count:,}" for source, count in sources.items())
     return tracking.flat(used)
 
 
