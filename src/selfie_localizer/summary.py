@@ -52,6 +52,12 @@ def table(root: Path = Path(".")) -> str:
         report = found["validate"]
         lines.append(f"checked   {report['accepted']:,} rows accepted, {report['rejected']:,} in quarantine")
     if "prepare" in found:
+        report = found["prepare"].get("review", {})
+        if any(report.get(name) for name in ("averaged", "left_out", "added")):
+            lines.append(
+                f"reviewed  {report['averaged']:,} boxes averaged with those of {report['model']}, "
+                f"{report['left_out']:,} left out, {report['added']:,} added"
+            )
         splits = found["prepare"]["splits"]
         lines.append("arrays    " + ", ".join(f"{splits[name]['images']:,} {name}" for name in splits))
     if "models" in found:
