@@ -6,7 +6,7 @@ from typing import Any
 
 from selfie_localizer.errors import UserError
 
-BASELINES = {"baseline-mean-box": "mean box", "baseline-haar": "Haar cascade"}
+BASELINES = {"baseline-mean-box": "mean box", "baseline-haar": "Haar cascade", "baseline-first-model": "first model"}
 
 
 def collect(root: Path = Path(".")) -> dict[str, Any]:

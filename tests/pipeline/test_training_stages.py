@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -108,7 +109,7 @@ def expect_names() -> dict[str, tuple[str, str | None]]:
 
 def test_repro_runs_every_stage_and_each_writes_what_the_next_needs(finished: tuple[Project, str, str]) -> None:
     project, output, _ = finished
-    order = ["annotate", "review", "validate", "prepare", "tune@tiny", "train@tiny", "evaluate", "promote"]
+    order = ["annotate", "validate", "review", "prepare", "tune@tiny", "train@tiny", "evaluate", "promote"]
     assert stages_run(output) == order
     chosen = read_json(project.root / "build/tuning/tiny.json")["values"]
     used = read_json(project.root / "models/tiny/meta.json")["settings"]
@@ -145,6 +146,23 @@ def test_figures_are_the_same_in_mlflow_in_dvc_and_in_the_summary(finished: tupl
     assert run.data.metrics["best_val_iou"] == training["val_iou"] == summary["tiny"]["val_iou"]
     promoted = shown["reports/promotion.json"]["data"]["test_iou"]
     assert promoted == pytest.approx(comparison["tiny"]["test_iou"], abs=1e-4)
+
+
+def test_what_the_first_model_alone_reaches_stands_beside_the_backbones(
+    finished: tuple[Project, str, str], tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "copy")
+    shutil.copytree(finished[0].root, project.root, ignore=shutil.ignore_patterns(".git", ".dvc"), symlinks=True)
+    rows = pd.read_csv(project.root / "build/store/index.csv")
+    answers = rows[["sha256", "x1", "y1", "x2", "y2"]].assign(score=0.9)
+    answers.columns = pd.Index(["sha256", *(f"review_{name}" for name in ("x1", "y1", "x2", "y2", "score"))])
+    answers.to_csv(project.root / "build/review.csv", index=False)
+    project.set_params({"review.model": "starter"})
+    project.run("selfie-localizer", "evaluate")
+    reached = read_json(project.root / "reports/evaluation/comparison.json")
+    assert reached["baseline-first-model"]["test_iou"] == pytest.approx(1)
+    assert reached["best"] == "tiny"
+    assert "first model" in project.run("selfie-localizer", "summary").stdout
 
 
 class Repro:

@@ -110,7 +110,7 @@ def _rows(
     truth = _of_content(read_boxes(root / "data/truth.csv", TRUTH), listing)
     trusted = _of_content(read_boxes(root / "data/trusted.csv", TRUSTED), listing)
 
-    opinions = _opinions(root, review)
+    opinions = read_opinions(root, review)
 
     known = listing["sha256"].isin({*truth["sha256"], *trusted["sha256"], *opinions["sha256"]})
     missed = listing[known & ~listing["sha256"].isin(clean["sha256"])].drop_duplicates("sha256")
@@ -159,8 +159,8 @@ def _rows(
     return table[["image", "split", "sha256", "width", "height", "source", *BOX, *TRUTH]], report, verdicts
 
 
-def _opinions(root: Path, review: params.Review) -> pd.DataFrame:
-    """Returns a first model's boxes and scores by content; no rows where it was not asked."""
+def read_opinions(root: Path, review: params.Review) -> pd.DataFrame:
+    """Returns a first model's boxes in pixels and its scores by content (`sha256`); no rows where it was not asked."""
     path = root / REVIEWED
     if review.model == "none" or not path.exists():
         return pd.DataFrame({"sha256": pd.Series(dtype=str)} | {c: pd.Series(dtype=float) for c in (*REVIEW, SCORE)})

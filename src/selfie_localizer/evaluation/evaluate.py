@@ -1,4 +1,4 @@
-"""The evaluate stage: scores every backbone and two baselines on the same untouched test split."""
+"""The evaluate stage: scores every backbone and the baselines on the same untouched test split."""
 
 import json
 from pathlib import Path
@@ -10,18 +10,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes, files, images, parallel, params, tracking
-from selfie_localizer.dataset.store import STORE, Store, open_store
+from selfie_localizer.dataset.prepare import read_opinions
+from selfie_localizer.dataset.store import REVIEW, STORE, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation import pictures
 from selfie_localizer.evaluation.scores import judge, paired_difference, summarise, summarise_score
 from selfie_localizer.progress import say
 from selfie_localizer.runlog import Run
 
-MEAN_BOX, HAAR = "baseline-mean-box", "baseline-haar"
+MEAN_BOX, HAAR, FIRST_MODEL = "baseline-mean-box", "baseline-haar", "baseline-first-model"
 
 
 def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) -> None:
     """Writes `reports/evaluation/`: a JSON and a CSV for each backbone and baseline, a comparison and pictures.
+
+    Baselines are the training split's mean box, OpenCV's Haar cascade, and the first model, where it was asked about
+    the labels: what there would be without any training.
 
     Args:
         settings: All parameters.
@@ -47,6 +51,10 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         judged[backbone] = judge(predicted, table, brightness).assign(score=faces[:, 4])
     judged[MEAN_BOX] = judge(_mean_box(store, table), table, brightness)
     judged[HAAR] = judge(_haar(settings.annotate, table, workers, root), table, brightness)
+
+    opinions = table[["sha256"]].merge(read_opinions(root, settings.review), on="sha256", how="left")[REVIEW].to_numpy()
+    if np.isfinite(opinions).all():
+        judged[FIRST_MODEL] = judge(opinions, table, brightness)
 
     summaries = {name: summarise(frame, settings.seed) for name, frame in judged.items()}
     for backbone, others in scores_without_face.items():
