@@ -1,7 +1,9 @@
 """Runs are named, tagged and nested in one way, and a server that goes away loses nothing."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -197,3 +199,21 @@ def test_a_refused_record_is_said_and_does_not_hold_up_the_others(
 
 def test_nested_parameters_become_dotted_names() -> None:
     assert tracking.flat({"train": {"loss": "mse"}, "seed": 0}) == {"train.loss": "mse", "seed": 0}
+
+
+def test_ctrl_c_while_a_record_is_written_takes_effect_after_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, begun = runlog.Run._send_metrics, []
+
+    def interrupted(run: runlog.Run, content: runlog.Operation) -> None:
+        begun.append(content["step"])
+        os.kill(os.getpid(), signal.SIGINT)
+        send(run, content)
+        begun.append("written")
+
+    with pytest.raises(KeyboardInterrupt), tracking.open_run("train", "tiny", project, project / ".state") as run:
+        monkeypatch.setattr(runlog.Run, "_send_metrics", interrupted)
+        run.metrics({"val_iou": 0.5}, step=1)
+    assert begun == [1, "written"]
+    (found,) = tracking.find_runs(project, "train", "tiny")
+    assert (found.info.status, found.data.metrics) == ("KILLED", {"val_iou": 0.5})
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,23 @@ RETRY_SECONDS = 30.0
 MODEL = "model"
 
 Operation = dict[str, Any]
+
+
+@contextmanager
+def held_interrupt() -> Iterator[None]:
+    """Holds Ctrl-C back until the block is over: an interrupted transaction leaves SQLite locked for the process."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *arguments: caught.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        before(*caught[0])
 
 
 class Run:
@@ -119,18 +138,21 @@ class Run:
             self._save()
             return
         waiting = self._journal.exists()
+        # A server that is slow to answer may be interrupted.
+        whole = held_interrupt if self.uri.startswith("sqlite:") else nullcontext
         while self._queue:
             operation = self._queue[0]
-            try:
-                getattr(self, f"_send_{operation['do']}")(operation)
-            except FileNotFoundError as error:
-                say(f"MLflow: {error.filename} is gone and was not logged")
-            except (MlflowException, OSError) as error:
-                if not _is_final(error):
-                    self._lost(error)
-                    return
-                say(f"MLflow refused {operation['do']} of run {self.id}: {_first_line(error)}")
-            self._queue.pop(0)
+            with whole():
+                try:
+                    getattr(self, f"_send_{operation['do']}")(operation)
+                except FileNotFoundError as error:
+                    say(f"MLflow: {error.filename} is gone and was not logged")
+                except (MlflowException, OSError) as error:
+                    if not _is_final(error):
+                        self._lost(error)
+                        return
+                    say(f"MLflow refused {operation['do']} of run {self.id}: {_first_line(error)}")
+                self._queue.pop(0)
         if waiting:
             self._journal.unlink(missing_ok=True)
             say("MLflow answers again and has the records that waited")
