@@ -51,8 +51,8 @@ def test_pixels_in_box_and_score_out(vectorizer):
 
 
 @pytest.mark.parametrize("vectorizer", VECTORIZERS)
-def test_a_new_network_answers_with_a_box_in_the_middle(vectorizer):
-    output = build(vectorizer)(images(4)).numpy()
+def test_training_starts_from_a_box_in_the_middle(vectorizer):
+    output = build(vectorizer)(images(4), training=True).numpy()
     np.testing.assert_allclose(output[:, :4], [[0.28, 0.28, 0.72, 0.72]] * 4, atol=0.05)
     assert ((output[:, 4] > 0.05) & (output[:, 4] < 0.95)).all()
 
@@ -123,6 +123,22 @@ def test_attention_box_worked_by_hand():
     half = np.log(2)
     np.testing.assert_allclose(box, [[5 / 8 - half, 1 / 2 - half, 5 / 8 + half, 1 / 2 + half]], rtol=1e-5)
     np.testing.assert_allclose(pooled, [[7.0]], rtol=1e-5)
+
+
+def test_of_two_faces_the_more_attended_one_is_answered_and_not_a_box_between_them():
+    # Eight cells in a row; two proposals each on both faces, whose boxes reach 1/8 from their centres.
+    distances = np.full((1, 1, 8, 4), np.log(np.expm1(1 / 8)), "float32")
+    logits = np.full((1, 1, 8, 1), -50.0, "float32")
+    logits[0, 0, [0, 1], 0] = np.log([2.0, 1.0])
+    logits[0, 0, [6, 7], 0] = np.log([1.9, 1.9])
+    inputs = [distances, logits, np.zeros((1, 1, 8, 1), "float32")]
+    box, _ = AttentionBox()(inputs)
+    # The centres of the first two cells, 1/16 and 3/16, weighed 2 to 1; their boxes have an IoU of 1/3: one face.
+    centre = (2 * 1 / 16 + 3 / 16) / 3
+    np.testing.assert_allclose(box, [[centre - 1 / 8, 3 / 8, centre + 1 / 8, 5 / 8]], atol=1e-5)
+    between, _ = AttentionBox()(inputs, training=True)
+    centre = (2 * 1 / 16 + 3 / 16 + 1.9 * 13 / 16 + 1.9 * 15 / 16) / 6.8
+    np.testing.assert_allclose(between, [[centre - 1 / 8, 3 / 8, centre + 1 / 8, 5 / 8]], atol=1e-5)
 
 
 def test_centre_and_size_box_worked_by_hand():

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from selfie_localizer.network import boxes_ops
+
 Tensor = Any
 Shape = tuple[int | None, ...]
 
@@ -13,6 +15,8 @@ Shape = tuple[int | None, ...]
 FIRST_HALF_SIDE = 0.22
 # Its inverse under softplus, the bias of whatever predicts a distance.
 FIRST_DISTANCE = math.log(math.expm1(FIRST_HALF_SIDE))
+# From 0.1 to 0.4 all do as well; see docs/quality.md.
+SAME_FACE = 0.3
 
 
 @keras.saving.register_keras_serializable(package="selfie_localizer")
@@ -50,6 +54,9 @@ class AttentionBox(keras.layers.Layer):
     Each cell proposes its own centre minus and plus four distances above 0, so that any average is a box in order;
     nothing but the cell's centre knows where the cell is, so that a shifted face shifts the box with it.
 
+    Of two faces the average would lie between them. So outside of training a proposal that overlaps with that of the
+    most attended cell by an IoU below `SAME_FACE` counts for less, down to nothing where they are apart.
+
     Call with `[distances (B, h, w, 4), logits (B, h, w, 1), features (B, h, w, C)]`: distances before their softplus,
     relative to the image; left, top, right, bottom. Returns, in float32, the box (B, 4), `x1, y1, x2, y2` relative to
     the image, and the features (B, C) averaged with the same weights.
@@ -58,7 +65,7 @@ class AttentionBox(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
 
-    def call(self, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def call(self, inputs: list[Tensor], training: bool | None = None) -> tuple[Tensor, Tensor]:
         """See the class."""
         distances, logits, features = inputs
         height, width = ops.shape(distances)[1:3]
@@ -69,6 +76,11 @@ class AttentionBox(keras.layers.Layer):
         signs = ops.convert_to_tensor([-1.0, -1.0, 1.0, 1.0], dtype="float32")
         proposals = ops.reshape(centres + signs * ops.softplus(distances), (-1, height * width, 4))
         weights = ops.softmax(ops.reshape(logits, (-1, height * width, 1)), axis=1)
+        if not training:
+            most = ops.cast(ops.equal(weights, ops.max(weights, axis=1, keepdims=True)), "float32")
+            peak = ops.sum(most * proposals, axis=1, keepdims=True) / ops.sum(most, axis=1, keepdims=True)
+            weights = weights * ops.minimum(boxes_ops.iou(proposals, peak)[..., None] / SAME_FACE, 1.0)
+            weights = weights / ops.sum(weights, axis=1, keepdims=True)
         box = ops.sum(weights * proposals, axis=1)
         cells = ops.reshape(ops.cast(features, "float32"), (-1, height * width, features.shape[-1]))
         return box, ops.sum(weights * cells, axis=1)
