@@ -117,8 +117,8 @@ class Review(Section):
         model: `starter`, the starter weights of ResNet18, or `none`.
         weight: Weight of the model's box in its mean with a label on the same face.
         same_face: Least IoU of the two to be one face.
-        elsewhere: Below this IoU the label is left out, if the model is sure; 0 leaves none out.
-        add_missed: Whether a sure box joins as a label of its image where nothing was drawn, in the train split only.
+        elsewhere: Below this IoU the label is left out of the train split, if the model is sure; 0 leaves none out.
+        add_missed: Whether a sure box joins the train split as a label of its image where nothing was drawn.
         min_score: Least score to be sure.
     """
 

@@ -44,11 +44,13 @@ def test_two_boxes_on_one_face_become_their_weighted_mean() -> None:
     assert box == pytest.approx([107, 100, 207, 200])
 
 
-def test_a_label_is_left_out_where_the_model_is_sure_of_a_face_elsewhere() -> None:
+def test_a_label_is_left_out_of_the_train_split_where_the_model_is_sure_of_a_face_elsewhere() -> None:
     verdict, box, source = one(label=LABEL, model=FAR)
     assert verdict == "left out"
     assert np.isnan(box).all()
     assert pd.isna(source)
+    for split in ("validation", "test"):
+        assert one(label=LABEL, model=FAR, split=split) == ("", LABEL, "haar:alt2")
 
 
 def test_a_label_stays_where_the_model_is_unsure_or_half_agrees_or_was_not_asked() -> None:

@@ -1,8 +1,8 @@
 """Drawn labels beside what a first model says of the same images, which never learned from them.
 
 Where both are on one face, their boxes are two guesses whose mistakes have little to do with each other, and the mean
-of the two is nearer to the truth than either. Where the model is sure of a face elsewhere the label is left out, and
-where nothing was drawn the model's box can join. docs/quality.md says what each brings.
+of the two is nearer to the truth than either. In the train split, where the model is sure of a face elsewhere the label is left
+out, and where nothing was drawn the model's box can join. docs/quality.md says what each brings.
 """
 
 from pathlib import Path
@@ -49,9 +49,11 @@ def fuse(table: pd.DataFrame, settings: params.Review) -> tuple[pd.DataFrame, di
     overlap = np.where(both, boxes.iou(mapped, model), np.nan)
     sure = asked & (table[SCORE].to_numpy(np.float64) >= settings.min_score)
 
+    # What judges a model keeps its hard images, and gets no labels from a model.
+    training = (table["split"] == "train").to_numpy()
     averaged = overlap >= settings.same_face
-    left_out = sure & (overlap < settings.elsewhere)
-    added = settings.add_missed & sure & ~boxes.is_box(label) & (table["split"] == "train").to_numpy()
+    left_out = training & sure & (overlap < settings.elsewhere)
+    added = training & settings.add_missed & sure & ~boxes.is_box(label)
     found = np.where(averaged[:, None], (1 - settings.weight) * mapped + settings.weight * model, mapped)
     found[left_out] = np.nan
     found[added] = model[added]
