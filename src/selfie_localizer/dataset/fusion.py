@@ -1,8 +1,8 @@
 """Drawn labels beside what a first model says of the same images, which never learned from them.
 
 Where both are on one face, their boxes are two guesses whose mistakes have little to do with each other, and the mean
-of the two is nearer to the truth than either. In the train split, where the model is sure of a face elsewhere the label is left
-out, and where nothing was drawn the model's box can join. docs/quality.md says what each brings.
+of the two is nearer to the truth than either. In the train split, where the model is sure of a face elsewhere the label
+is left out, and where nothing was drawn the model's box can join. docs/quality.md says what each brings.
 """
 
 from pathlib import Path
