@@ -27,7 +27,7 @@ test: $(READY) ## ruff, mypy and the tests
 	@ruff check .
 	@ruff format --check .
 	@mypy
-	@pytest
+	@pytest -n 2 --dist loadfile
 
 .PHONY: format
 format: $(READY) ## sort imports and format the code

@@ -167,8 +167,13 @@ def assert_whole(data: Path, count: int = 60, first: int = 0) -> None:
 
 def kept(data: Path) -> dict[str, int]:
     """Names and sizes of what waits in the state folder."""
-    files = (data.parent / ".state/fetch").glob("*/**/*")
-    return {path.name: path.stat().st_size for path in files if path.is_file()}
+    found = {}
+    for parent, _, names in os.walk(data.parent / ".state/fetch"):
+        for name in names:
+            # Files come and go while a download is under way.
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = os.stat(os.path.join(parent, name)).st_size
+    return found
 
 
 def message_of(data: Path, url: str, replace: bool = False) -> str:

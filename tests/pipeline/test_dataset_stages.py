@@ -16,8 +16,10 @@ def selfies(project: Project) -> Project:
 
 
 def test_a_folder_of_selfies_becomes_a_store_and_only_changes_run_again(selfies: Project) -> None:
-    first = selfies.run("dvc", "repro", "prepare")
-    assert stages_run(first.stdout) == ["annotate", "validate", "review", "prepare"]
+    done = selfies.run("dvc", "repro", "prepare")
+    # DVC may take validate and review in either order.
+    first, *middle, last = stages_run(done.stdout)
+    assert (first, set(middle), last) == ("annotate", {"validate", "review"}, "prepare")
     splits = json.loads((selfies.root / "reports/prepare.json").read_text())["splits"]
     assert sum(split["images"] for split in splits.values()) > 20
 

@@ -109,8 +109,10 @@ def expect_names() -> dict[str, tuple[str, str | None]]:
 
 def test_repro_runs_every_stage_and_each_writes_what_the_next_needs(finished: tuple[Project, str, str]) -> None:
     project, output, _ = finished
-    order = ["annotate", "validate", "review", "prepare", "tune@tiny", "train@tiny", "evaluate", "promote"]
-    assert stages_run(output) == order
+    # DVC may take validate and review in either order.
+    first, *middle = stages_run(output)
+    assert (first, set(middle[:2])) == ("annotate", {"validate", "review"})
+    assert middle[2:] == ["prepare", "tune@tiny", "train@tiny", "evaluate", "promote"]
     chosen = read_json(project.root / "build/tuning/tiny.json")["values"]
     used = read_json(project.root / "models/tiny/meta.json")["settings"]
     assert used["network"]["head_width"] == chosen["network.head_width"]
