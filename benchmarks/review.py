@@ -68,7 +68,7 @@ def main() -> None:
         known = boxes.is_box(label) & boxes.is_box(truth)
         overlap = boxes.iou(label[known], truth[known])
         row = {"labels": int(boxes.is_box(label).sum()), "right": (overlap > RIGHT).mean(), "iou": overlap.mean()}
-        changed = report["averaged"] * (changes.get("weight", 0) > 0) + report["left_out"] + report["added"]
+        changed = report["averaged"] + report["left_out"] + report["added"]
         print(f"{name:42}{row['labels']:7,}{row['right']:9.1%}{row['iou']:10.3f}{changed:9,}")
         found.append({"name": name, **row, "changed": int(changed)})
     print(json.dumps(found))

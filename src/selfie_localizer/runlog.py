@@ -241,7 +241,7 @@ class Run:
             inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *model.input_shape[1:]), "image")]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, *model.output_shape[1:]), "box_and_score")]),
         )
-        with _store(self.uri), mlflow.start_run(run_id=self._known_id()):
+        with mlflow_at(self.uri), mlflow.start_run(run_id=self._known_id()):
             mlflow.keras.log_model(model, name=MODEL, signature=signature, pip_requirements=content["requirements"])
 
     def _has_model(self) -> bool:
@@ -266,7 +266,7 @@ class Run:
 
 
 @contextmanager
-def _store(uri: str) -> Iterator[None]:
+def mlflow_at(uri: str) -> Iterator[None]:
     """Points MLflow's own calls at a store; they know one at a time, and tell it to the process's environment."""
     import mlflow
 

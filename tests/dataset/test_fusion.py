@@ -76,7 +76,7 @@ def test_a_sure_box_joins_where_nothing_was_drawn_but_in_the_train_split_only() 
 def test_each_of_the_three_can_be_turned_off_alone() -> None:
     rows = table({"label": LABEL, "model": NEAR}, {"label": LABEL, "model": FAR}, {"model": FAR, "source": None})
     for changes, expected in (
-        ({"weight": 0.0}, ["averaged", "left out", "added"]),
+        ({"weight": 0.0}, ["", "left out", "added"]),
         ({"elsewhere": 0.0}, ["averaged", "", "added"]),
         ({"add_missed": False}, ["averaged", "left out", ""]),
     ):
@@ -94,6 +94,9 @@ def test_labels_move_to_the_model_s_convention_before_they_are_compared() -> Non
     assert report["averaged"] == LEAST_PAIRS
     np.testing.assert_allclose(found[BOX].iloc[:-1], [row["model"] for row in rows], atol=1e-9)
     np.testing.assert_allclose(found[BOX].iloc[-1].to_numpy(float), [200, 200, 300, 300], atol=1e-9)
+    alone, report = fuse(table(*rows, unsure), SETTINGS.model_copy(update={"weight": 0.0}))
+    assert set(alone["source"]) == {"haar:alt2"}
+    assert describe(report) == "labels moved to the convention of starter"
 
 
 def test_the_report_says_how_good_the_labels_were_and_are_without_the_test_split() -> None:

@@ -71,6 +71,13 @@ def test_a_better_model_becomes_champion_and_the_one_before_is_remembered(crowne
     assert get_tags(crowned, "2")["approved"] == "true"
 
 
+def test_promote_leaves_the_address_of_the_process_as_it_was(crowned: Path) -> None:
+    before = mlflow.get_tracking_uri()
+    try_model(crowned, **BETTER)
+    assert tracking.tracking_uri(crowned) != before
+    assert mlflow.get_tracking_uri() == before
+
+
 @pytest.mark.parametrize(
     ("model", "gate"),
     [

@@ -15,6 +15,7 @@ from typing import Any
 
 from selfie_localizer import boxes, files, images, parallel, params
 from selfie_localizer.dataset import given, haar, listing, phash, yunet
+from selfie_localizer.dataset.store import GIVEN
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import Progress, say
 from selfie_localizer.state import locked_state
@@ -72,8 +73,8 @@ def annotate(settings: params.Annotate, workers: int = 0, root: Path = Path(".")
         else:
             rows, several = given.keep_largest(rows)
             sizes = {look["image"]: (look["width"], look["height"]) for look in _looks(parts)}
-            table = ((row.image, *row.texts, *sizes.get(row.image, ("", "")), "given") for row in rows)
-            report |= {"method": "given", "parameters": {}} | _report_given(rows, several, _looks(parts))
+            table = ((row.image, *row.texts, *sizes.get(row.image, ("", "")), GIVEN) for row in rows)
+            report |= {"method": GIVEN, "parameters": {}} | _report_given(rows, several, _looks(parts))
         _write_csv(root / "build/images.csv", IMAGE_COLUMNS, (_image_row(look) for look in _looks(parts)))
         _write_csv(root / "build/annotations.csv", BOX_COLUMNS, table)
         files.write_json(root / "reports/annotate.json", report)
@@ -176,7 +177,7 @@ def _report_given(rows: Sequence[given.Row], several: int, looks: Iterable[Look]
     found = sum(readable.values()) - len(missed)
     return {
         "found": found,
-        "found_by": {"given": found},
+        "found_by": {GIVEN: found},
         "without_detection": _named(missed),
         "rows": len(rows),
         "rows_that_are_no_box": sum(row.area is None for row in rows),

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from selfie_localizer import boxes, params, sheets
 from selfie_localizer.dataset import convention
-from selfie_localizer.dataset.store import BOX, REVIEW, SCORE, TRUTH
+from selfie_localizer.dataset.store import BOX, GIVEN, REVIEW, SCORE, TRUTH
 
-# `source` of boxes that came with the data, which nobody corrects, and of boxes that the first model added.
-GIVEN = "given"
+# `source` of boxes that the first model added.
 PSEUDO = "pseudo"
 DRAWN = ["drawn_x1", "drawn_y1", "drawn_x2", "drawn_y2"]
 
@@ -51,7 +50,7 @@ def fuse(table: pd.DataFrame, settings: params.Review) -> tuple[pd.DataFrame, di
 
     # What judges a model keeps its hard images, and gets no labels from a model.
     training = (table["split"] == "train").to_numpy()
-    averaged = overlap >= settings.same_face
+    averaged = (overlap >= settings.same_face) & (settings.weight > 0)
     left_out = training & sure & (overlap < settings.elsewhere)
     added = training & settings.add_missed & sure & ~boxes.is_box(label)
     found = np.where(averaged[:, None], (1 - settings.weight) * mapped + settings.weight * model, mapped)
@@ -73,15 +72,20 @@ def fuse(table: pd.DataFrame, settings: params.Review) -> tuple[pd.DataFrame, di
 
 def describe(report: dict[str, Any]) -> str:
     """Says in one line what a review changed; nothing where it changed nothing."""
-    if not any(report[name] for name in ("averaged", "left_out", "added")):
+    parts = []
+    if report["averaged"]:
+        parts.append(f"{report['averaged']:,} labels averaged with the boxes of {report['model']}")
+    elif any(report["shifts"].values()):
+        parts.append(f"labels moved to the convention of {report['model']}")
+    if report["left_out"]:
+        parts.append(f"{report['left_out']:,} left out since it sees the face elsewhere")
+    if report["added"]:
+        parts.append(f"{report['added']:,} added")
+    if not parts:
         return ""
-    line = (
-        f"{report['averaged']:,} labels averaged with the boxes of {report['model']}, "
-        f"{report['left_out']:,} left out since it sees the face elsewhere, {report['added']:,} added"
-    )
     before, after = (report["against_truth"][when].get("mean_iou") for when in ("before", "after"))
     known = before is not None and after is not None
-    return line + (f"; their mean IoU with truth went from {before:.3f} to {after:.3f}" if known else "")
+    return ", ".join(parts) + (f"; their mean IoU with truth went from {before:.3f} to {after:.3f}" if known else "")
 
 
 def draw(table: pd.DataFrame, folder: Path, out: Path) -> None:

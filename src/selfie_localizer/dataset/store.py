@@ -21,7 +21,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 STORE = Path("build/store")
 BOX = ["x1", "y1", "x2", "y2"]
-# `source` of an image without any face.
+# `source` of boxes that came with the data, which nobody corrects, and of an image without any face.
+GIVEN = "given"
 NEGATIVE = "negative"
 TRUTH = ["truth_x1", "truth_y1", "truth_x2", "truth_y2"]
 # What a first model says of each image content: its box and how sure it is of it.

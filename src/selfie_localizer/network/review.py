@@ -13,10 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes, files, images, parallel, params
-from selfie_localizer.dataset.fusion import GIVEN
 from selfie_localizer.dataset.known import read_batch
 from selfie_localizer.dataset.prepare import read_output
-from selfie_localizer.dataset.store import REVIEW, REVIEWED, SCORE
+from selfie_localizer.dataset.store import GIVEN, REVIEW, REVIEWED, SCORE
 from selfie_localizer.network import starter
 from selfie_localizer.progress import Progress, say
 from selfie_localizer.state import locked_state

@@ -19,6 +19,7 @@ from typing import Any
 import selfie_localizer
 from selfie_localizer import files
 from selfie_localizer.registry import forms
+from selfie_localizer.runlog import mlflow_at
 
 REQUIREMENTS = ("mlflow", "onnxruntime", "numpy", "pandas", "opencv-python-headless", "pillow")
 CODE = ("__init__.py", "images.py", "boxes.py", "registry/__init__.py", "registry/locator.py")
@@ -55,8 +56,7 @@ def log_served(
 
     from selfie_localizer import tracking
 
-    mlflow.set_tracking_uri(uri)
-    with _built(model_keras, meta) as parts:
+    with mlflow_at(uri), _built(model_keras, meta) as parts:
         if run_id is None:
             mlflow.set_experiment(tracking.EXPERIMENT)
             return mlflow.pyfunc.log_model(name=name, registered_model_name=registered_name, **parts)

@@ -17,6 +17,7 @@ from selfie_localizer.errors import UserError
 from selfie_localizer.progress import Progress
 from selfie_localizer.registry import ask
 from selfie_localizer.registry.versions import NAME, Registry
+from selfie_localizer.runlog import mlflow_at
 
 
 class CannotAnswerError(Exception):
@@ -98,9 +99,9 @@ def _download(registry: Registry, version: str, work: Path) -> Path:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     target = work / "model"
     target.mkdir()
-    mlflow.set_tracking_uri(registry.uri)
     try:
-        return Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/{version}", dst_path=str(target)))
+        with mlflow_at(registry.uri):
+            return Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/{version}", dst_path=str(target)))
     except (MlflowException, OSError) as error:
         # A server that is away says nothing of the version: asking again shows which of the two it is.
         registry.client.get_model_version(NAME, version)

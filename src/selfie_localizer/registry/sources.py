@@ -9,6 +9,7 @@ from typing import Any
 
 from selfie_localizer import tracking
 from selfie_localizer.errors import UserError
+from selfie_localizer.runlog import mlflow_at
 
 CHAMPION = "models:/selfie-localizer@champion"
 
@@ -117,9 +118,9 @@ def _download(name: str, root: Path) -> Path:
     tracking.quiet()
     # A training run keeps its network under the name `model`.
     full = f"{name}/model" if name.startswith("runs:/") and name.count("/") == 1 else name
-    mlflow.set_tracking_uri(uri)
     try:
-        return Path(mlflow.artifacts.download_artifacts(full))
+        with mlflow_at(uri):
+            return Path(mlflow.artifacts.download_artifacts(full))
     except (MlflowException, OSError) as error:
         raise UserError(f"{name}: not found in {uri} ({first_line(error)}); {hint}") from None
 

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from selfie_localizer import files, tracking
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
+from selfie_localizer.runlog import mlflow_at
 
 NAME = "selfie-localizer"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -64,9 +65,8 @@ class Registry:
         """Makes a logged model the next version; it has its tags from its first moment."""
         import mlflow
 
-        mlflow.set_tracking_uri(self.uri)
         # MLflow prints what promote says better.
-        with redirect_stderr(StringIO()):
+        with mlflow_at(self.uri), redirect_stderr(StringIO()):
             made = mlflow.register_model(f"models:/{model_id}", NAME, tags={key: str(tags[key]) for key in tags})
         return self.client.get_model_version(NAME, made.version)
 
