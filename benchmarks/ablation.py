@@ -1,0 +1,187 @@
+"""Measures what each part of the recipe brings: one change at a time, from random weights, for about the same time.
+
+    python benchmarks/ablation.py ROOT OUT [--rows defaults gap ...] [--seeds 0 1 2] [--epochs 6]
+
+ROOT is a project's folder where `validate` has run on trusted boxes: `data/annotations.csv` and `data/truth.csv` are
+the same. ResNet18 is trained on its train split and judged on its test split. Rows whose images take more or less time
+get fewer or more epochs. Each training is a process of its own and a line of OUT/results.csv as soon as it is done;
+what is there already is not trained again. Ends with a table, and a line of JSON for scripts.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pandas as pd
+
+from selfie_localizer import boxes, files, params
+from selfie_localizer.dataset.prepare import prepare
+from selfie_localizer.dataset.store import STORE, open_store
+from selfie_localizer.quiet import hush_tensorflow
+
+
+@dataclass(frozen=True)
+class Row:
+    """A change: parameters, share of the epochs that take as long as the defaults', and what is no parameter."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    epochs: float = 1.0
+    patch: str = ""
+
+
+ROWS = {
+    "defaults": Row(),
+    "gap": Row({"network.vectorizer": "gap"}),
+    "flatten": Row({"network.vectorizer": "flatten"}),
+    "stride 8": Row(patch="stride_8", epochs=5 / 6),
+    "stride 32": Row(patch="stride_32"),
+    "96 px": Row({"prepare.image_size": 96}, epochs=10 / 6),
+    "160 px": Row({"prepare.image_size": 160}, epochs=4 / 6),
+    "mse": Row({"train.loss": "mse"}),
+    "smooth_l1": Row({"train.loss": "smooth_l1"}),
+    "l1_giou": Row({"train.loss": "l1_giou"}),
+    "no EMA": Row({"train.ema": 0}),
+    "exponential schedule": Row({"train.schedule": "exponential"}),
+    "turns of 15 degrees": Row({"augment.rotate": 15}),
+    "cut-out": Row({"augment.cutout": 0.2}),
+    "blur": Row({"augment.blur": 0.5}),
+    "compression": Row(patch="compression"),
+    "zoom to 1.8": Row({"augment.zoom": (0.6, 1.8)}),
+    "no augmentation": Row(
+        {
+            "augment.zoom": (1.0, 1.0),
+            **dict.fromkeys([f"augment.{name}" for name in ("aspect", "shift", "flip", "brightness", "contrast")], 0),
+            **dict.fromkeys([f"augment.{name}" for name in ("saturation", "hue", "grey")], 0),
+        }
+    ),
+    "batches of 16": Row({"train.batch_size": 16}),
+    "learning rate 2e-3": Row({"train.learning_rate": 2e-3}),
+    "learning rate 5e-4": Row({"train.learning_rate": 5e-4}),
+}
+
+
+@contextlib.contextmanager
+def patched(name: str) -> Iterator[None]:
+    """Changes what no parameter can change."""
+    import keras
+    import tensorflow as tf
+
+    from selfie_localizer.dataset import feed
+    from selfie_localizer.network import backbones
+
+    def maps(fine: str) -> Any:
+        def chosen(backbone: keras.Model) -> tuple[Any, Any]:
+            return backbone.pyramid_outputs[fine], backbone.pyramid_outputs["P5"]
+
+        return mock.patch.object(backbones, "stride_16_and_32", chosen)
+
+    def compress(images: Any, boxes: Any, settings: params.Augment, seed: Any) -> tuple[Any, Any]:
+        images, boxes = augment(images, boxes, settings, seed)
+        quality = tf.random.stateless_uniform((tf.shape(images)[0],), seed + 3, 30, 95, tf.int32)
+        pairs = (images, quality)
+        return tf.map_fn(lambda pair: tf.image.adjust_jpeg_quality(*pair), pairs, tf.uint8), boxes
+
+    augment = feed.augment
+    patches = {
+        "": contextlib.nullcontext(),
+        "stride_8": maps("P3"),
+        "stride_32": maps("P5"),
+        "compression": mock.patch.object(feed, "augment", compress),
+    }
+    with patches[name]:
+        yield
+
+
+def prepared(root: Path, out: Path, settings: params.Params) -> Path:
+    """Returns a folder with a store of the wanted size, made from what `validate` left in `root`."""
+    folder = out / f"{settings.prepare.image_size}px"
+    if not (folder / STORE).exists():
+        (folder / "build").mkdir(parents=True, exist_ok=True)
+        if not (folder / "data").exists():
+            (folder / "data").symlink_to((root / "data").resolve())
+        for name in ("images", "clean", "near_duplicates"):
+            shutil.copy(root / "build" / f"{name}.csv", folder / "build")
+        prepare(settings.prepare, root=folder, review=settings.review)
+    return folder / STORE
+
+
+def settings_of(row: Row, seed: int, epochs: int) -> params.Params:
+    """Returns the parameters of a row."""
+    changes = {"seed": seed, "train.epochs": max(1, round(epochs * row.epochs)), "review.model": "none", **row.changes}
+    return params.replace(params.Params(backbones={"resnet18": params.Backbone(architecture="resnet18")}), changes)
+
+
+def measure(name: str, settings: params.Params, store_path: Path, out: Path) -> dict[str, Any]:
+    """Trains a row; returns its line of the results."""
+    hush_tensorflow()
+    from selfie_localizer.training.fit import fit_backbone
+
+    store = open_store(store_path)
+    label = f"{name}, seed {settings.seed}"
+    with patched(ROWS[name].patch):
+        result = fit_backbone(
+            settings, "resnet18", store, store.indices("train"), store.indices("validation"), label=label
+        )
+    test = store.indices("test", labelled=False)
+    test = test[np.isfinite(store.truth[test]).all(axis=1)]
+    answers = [result.model.predict_on_batch(store.images[test[at : at + 64]]) for at in range(0, len(test), 64)]
+    predicted = boxes.clip(np.concatenate(answers)[:, :4], 1, 1)
+    iou = boxes.iou(predicted, store.truth[test])
+    result.model.save(out / f"{label}.keras")
+    return {
+        "row": name,
+        "seed": settings.seed,
+        "epochs": len(result.history),
+        "minutes": round(result.minutes, 2),
+        "iou": round(float(iou.mean()), 4),
+        "over_0.75": round(float((iou > 0.75).mean()), 4),
+        "val_iou": round(result.val_iou, 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("out", type=Path, help="folder for stores, models and results.csv")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--epochs", type=int, default=6, help="of the defaults")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = args.out / "results.csv"
+    found: list[Any] = pd.read_csv(results).to_dict("records") if results.exists() else []
+    done = {(line["row"], line["seed"]) for line in found}
+    for seed in args.seeds:
+        for name in args.rows:
+            if (name, seed) not in done:
+                settings = settings_of(ROWS[name], seed, args.epochs)
+                store = prepared(args.root, args.out, settings)
+                # A process of its own: the layers of one training would stay in memory for the next.
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    found.append(pool.apply(measure, (name, settings, store, args.out)))
+                with files.atomic_write(results) as path:
+                    pd.DataFrame(found).to_csv(path, index=False, lineterminator="\n")
+    table = pd.DataFrame(found).groupby("row", sort=False)
+    print(f"{'':24}{'seeds':>6}{'epochs':>7}{'minutes':>8}{'test IoU':>10}{'least':>8}{'most':>8}{'over 0.75':>11}")
+    for name, lines in table:
+        iou = lines["iou"]
+        print(
+            f"{name!s:24}{len(lines):6}{lines['epochs'].iloc[0]:7}{lines['minutes'].mean():8.1f}{iou.mean():10.3f}"
+            f"{iou.min():8.3f}{iou.max():8.3f}{lines['over_0.75'].mean():11.1%}"
+        )
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
