@@ -10,7 +10,7 @@ from pathlib import Path
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.quiet import hush_tensorflow
 
-BENCHMARKS = ("dataset", "annotators", "review", "training", "serving", "latency", "quality")
+BENCHMARKS = ("dataset", "annotators", "review", "training", "serving", "latency", "quality", "ablation")
 
 Verb = Callable[[argparse.Namespace], None]
 
