@@ -5,7 +5,7 @@
 ROOT is a project's folder where `validate` has run on trusted boxes: `data/annotations.csv` and `data/truth.csv` are
 the same. ResNet18 is trained on its train split and judged on its test split. Rows whose images take more or less time
 get fewer or more epochs. Each training is a process of its own and a line of OUT/results.csv as soon as it is done;
-what is there already is not trained again. Ends with a table, and a line of JSON for scripts.
+what is there already with as many epochs is not trained again. Ends with a table, and a line of JSON for scripts.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ ROWS = {
     "no augmentation": Row(
         {
             "augment.zoom": (1.0, 1.0),
-            **dict.fromkeys([f"augment.{name}" for name in ("aspect", "shift", "flip", "brightness", "contrast")], 0),
-            **dict.fromkeys([f"augment.{name}" for name in ("saturation", "hue", "grey")], 0),
+            **{f"augment.{name}": 0 for name in ("aspect", "shift", "flip", "brightness", "contrast")},
+            **{f"augment.{name}": 0 for name in ("saturation", "hue", "grey")},
         }
     ),
     "batches of 16": Row({"train.batch_size": 16}),
@@ -122,7 +123,7 @@ def settings_of(row: Row, seed: int, epochs: int) -> params.Params:
     return params.replace(params.Params(backbones={"resnet18": params.Backbone(architecture="resnet18")}), changes)
 
 
-def measure(name: str, settings: params.Params, store_path: Path, out: Path) -> dict[str, Any]:
+def measure(name: str, settings: params.Params, store_path: Path) -> dict[str, Any]:
     """Trains a row; returns its line of the results."""
     hush_tensorflow()
     from selfie_localizer.training.fit import fit_backbone
@@ -135,14 +136,12 @@ def measure(name: str, settings: params.Params, store_path: Path, out: Path) -> 
         )
     test = store.indices("test", labelled=False)
     test = test[np.isfinite(store.truth[test]).all(axis=1)]
-    answers = [result.model.predict_on_batch(store.images[test[at : at + 64]]) for at in range(0, len(test), 64)]
-    predicted = boxes.clip(np.concatenate(answers)[:, :4], 1, 1)
-    iou = boxes.iou(predicted, store.truth[test])
-    result.model.save(out / f"{label}.keras")
+    answers = result.model.predict(store.images[test], batch_size=64, verbose=0)
+    iou = boxes.iou(boxes.clip(answers[:, :4], 1, 1), store.truth[test])
     return {
         "row": name,
         "seed": settings.seed,
-        "epochs": len(result.history),
+        "epochs": settings.train.epochs,
         "minutes": round(result.minutes, 2),
         "iou": round(float(iou.mean()), 4),
         "over_0.75": round(float((iou > 0.75).mean()), 4),
@@ -153,7 +152,7 @@ def measure(name: str, settings: params.Params, store_path: Path, out: Path) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
-    parser.add_argument("out", type=Path, help="folder for stores, models and results.csv")
+    parser.add_argument("out", type=Path, help="folder for stores and results.csv")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=6, help="of the defaults")
@@ -161,23 +160,23 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     results = args.out / "results.csv"
     found: list[Any] = pd.read_csv(results).to_dict("records") if results.exists() else []
-    done = {(line["row"], line["seed"]) for line in found}
+    done = {(line["row"], line["seed"], line["epochs"]) for line in found}
     for seed in args.seeds:
         for name in args.rows:
-            if (name, seed) not in done:
-                settings = settings_of(ROWS[name], seed, args.epochs)
+            settings = settings_of(ROWS[name], seed, args.epochs)
+            if (name, seed, settings.train.epochs) not in done:
                 store = prepared(args.root, args.out, settings)
                 # A process of its own: the layers of one training would stay in memory for the next.
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    found.append(pool.apply(measure, (name, settings, store, args.out)))
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                    found.append(pool.submit(measure, name, settings, store).result())
                 with files.atomic_write(results) as path:
                     pd.DataFrame(found).to_csv(path, index=False, lineterminator="\n")
-    table = pd.DataFrame(found).groupby("row", sort=False)
+    table = pd.DataFrame(found).groupby(["row", "epochs"], sort=False)
     print(f"{'':24}{'seeds':>6}{'epochs':>7}{'minutes':>8}{'test IoU':>10}{'least':>8}{'most':>8}{'over 0.75':>11}")
-    for name, lines in table:
+    for (name, epochs), lines in table:
         iou = lines["iou"]
         print(
-            f"{name!s:24}{len(lines):6}{lines['epochs'].iloc[0]:7}{lines['minutes'].mean():8.1f}{iou.mean():10.3f}"
+            f"{name!s:24}{len(lines):6}{epochs:7}{lines['minutes'].mean():8.1f}{iou.mean():10.3f}"
             f"{iou.min():8.3f}{iou.max():8.3f}{lines['over_0.75'].mean():11.1%}"
         )
     print(json.dumps(found))
