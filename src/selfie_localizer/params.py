@@ -190,6 +190,7 @@ class Augment(Section):
         rotate: Greatest turn, in degrees; the box is that of the turned ellipse that filled the old one.
         blur: Greatest share of a 3 x 3 mean that is mixed in; a third of the images is sharpened instead.
         cutout: Probability that a rectangle is covered.
+        collage: Probability that another photo's face stands beside it; the larger of the two is the wanted one.
     """
 
     zoom: tuple[Annotated[float, Field(ge=0.2, le=3)], Annotated[float, Field(ge=0.2, le=3)]] = (0.6, 1.3)
@@ -204,6 +205,7 @@ class Augment(Section):
     rotate: float = Field(default=0, ge=0, le=45)
     blur: Fraction = 0.0
     cutout: Fraction = 0.0
+    collage: Fraction = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> "Augment":

@@ -143,9 +143,41 @@ def test_blur_and_cutout_touch_pixels_and_never_boxes() -> None:
         assert (changed != images).any(axis=(1, 2, 3)).mean() > 0.9
 
 
+def test_in_a_collage_both_faces_are_whole_and_the_box_is_that_of_the_larger() -> None:
+    images, boxes = make_blobs(256)
+    # Each lends its blob to the next one, which is of the other colour.
+    images[::2, ..., 1] = 0
+    images[1::2, ..., 0] = 0
+    images[..., 2] = 0
+    changed, moved = run(images, boxes, collage=1.0, zoom=(0.8, 1.8))
+    lent, paired = 0, 0
+    for index, (image, box) in enumerate(zip(changed, moved, strict=True)):
+        own, others = image[..., index % 2], image[..., 1 - index % 2]
+        if others.max() <= 127:
+            np.testing.assert_array_less(np.abs(find_blobs(own[None, ..., None])[0] - box) * SIDE, 1.01)
+            continue
+        pair = np.stack([find_blobs(channel[None, ..., None])[0] for channel in (own, others)])
+        areas = np.prod(pair[:, 2:] - pair[:, :2], axis=1)
+        assert np.abs(pair[areas.argmax()] - box).max() * SIDE < 1.01
+        # Apart, since the strip cuts neither.
+        assert pair[0, 2] <= pair[1, 0] or pair[1, 2] <= pair[0, 0]
+        assert abs(np.log(areas[0] / areas[1])) > 0.1
+        paired, lent = paired + 1, lent + int(areas.argmax())
+    assert paired > 128
+    assert 10 < lent < paired - 10
+
+
+def test_in_a_collage_an_image_without_a_face_neither_lends_nor_gets_one() -> None:
+    images, boxes = make_blobs(2)
+    boxes[0] = 0
+    changed, same = run(images, boxes, collage=1.0)
+    np.testing.assert_array_equal(changed, images)
+    np.testing.assert_allclose(same, boxes, atol=1e-6)
+
+
 def test_a_seed_decides_everything() -> None:
     images, boxes = make_blobs(8)
-    everything = {**GEOMETRY["all"], "brightness": 0.3, "hue": 0.1, "blur": 0.5, "cutout": 0.5}
+    everything = {**GEOMETRY["all"], "brightness": 0.3, "hue": 0.1, "blur": 0.5, "cutout": 0.5, "collage": 0.5}
     first, again, other = (run(images, boxes, seed=seed, **everything) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])

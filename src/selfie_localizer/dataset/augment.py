@@ -31,9 +31,12 @@ def augment(images: Tensor, boxes: Tensor, settings: params.Augment, seed: Tenso
     """
     count, side = tf.shape(images)[0], tf.shape(images)[1]
     draws = tf.unstack(tf.random.stateless_uniform((_DRAWS, count), seed), num=_DRAWS)
-    matrix, origin, boxes = _window(boxes, settings, draws[:6])
     # In floats, since the operation would cut off fractions of bytes.
-    pixels = _warp(tf.cast(images, tf.float32), matrix, origin, side)
+    old, old_boxes = tf.cast(images, tf.float32), boxes
+    matrix, origin, boxes = _window(boxes, settings, draws[:6])
+    pixels = _warp(old, matrix, origin, side)
+    if settings.collage:
+        pixels, boxes = _put_beside(pixels, boxes, old, old_boxes, settings.collage, seed)
     pixels = _recolour(pixels, settings, draws[6:11])
     if settings.blur:
         pixels = _blur(pixels, settings.blur, draws[11])
@@ -89,6 +92,49 @@ def _warp(images: Tensor, matrix: Tensor, origin: Tensor, side: Tensor) -> Tenso
         fill_mode="NEAREST",
         fill_value=0.0,
     )
+
+
+def _put_beside(
+    pixels: Tensor, boxes: Tensor, old: Tensor, old_boxes: Tensor, probability: float, seed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Covers a strip beside the face by another photo of the batch with its face, as in a collage or a group.
+
+    The strip is on the side where the face leaves more room, and cuts neither face. The box is that of the larger
+    face, as in the labels of photos of several people; where neither is clearly larger, nothing is covered.
+
+    Args:
+        pixels: The changed images, float32, (B, S, S, 3).
+        boxes: Their boxes.
+        old: The images as they were, of which each lends its face to the next one.
+        old_boxes: Their boxes.
+        probability: Of a strip where there is room for one.
+        seed: Of the whole batch.
+    """
+    count, side = tf.shape(pixels)[0], tf.shape(pixels)[1]
+    draw, strip, width, x, y = tf.unstack(tf.random.stateless_uniform((5, count), seed + 7), num=5)
+    other, face = tf.roll(old, 1, 0), tf.roll(old_boxes, 1, 0)
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
+    left = x1 > 1 - x2
+    strip = tf.where(left, x1, 1 - x2) * (1 - 0.6 * strip)
+    size = face[:, 2:] - face[:, :2]
+    scale = strip * (0.45 + 0.5 * width) / tf.maximum(size[:, 0], 1e-3)
+    half = size * scale[:, None] / 2
+    centre_x = tf.where(left, 0.0, 1 - strip) + half[:, 0] + (strip - 2 * half[:, 0]) * x
+    centre_y = tf.clip_by_value((y1 + y2) / 2 + 0.4 * (y - 0.5), half[:, 1], 1 - half[:, 1])
+    centre = tf.stack([centre_x, centre_y], -1)
+    origin = (face[:, :2] + face[:, 2:]) / 2 - centre / scale[:, None]
+    beside = _warp(other, tf.eye(2) / scale[:, None, None], origin, side)
+
+    ratio = 4 * half[:, 0] * half[:, 1] / tf.maximum((x2 - x1) * (y2 - y1), 1e-6)
+    clear = (ratio > 0.05) & ((ratio < 0.8) | (ratio > 1.25))
+    # Images without a face neither lend nor get one, and a strip must be wide enough to show a face.
+    possible = (size[:, 0] > 0.02) & (x2 > x1) & (strip > 0.12) & (half[:, 1] < 0.5)
+    chosen = (draw < probability) & possible & clear
+    place = (tf.range(side, dtype=tf.float32) + 0.5) / tf.cast(side, tf.float32)
+    covered = tf.where(left[:, None], place < strip[:, None], place > 1 - strip[:, None]) & chosen[:, None]
+    larger = (chosen & (ratio > 1))[:, None]
+    boxes = tf.where(larger, tf.concat([centre - half, centre + half], -1), boxes)
+    return tf.where(covered[:, None, :, None], beside, pixels), boxes
 
 
 def _recolour(pixels: Tensor, settings: params.Augment, draws: list[Tensor]) -> Tensor:
