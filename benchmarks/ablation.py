@@ -41,6 +41,8 @@ class Row:
     patch: str = ""
 
 
+# What short trainings have no time to profit from.
+LONG = {"augment.zoom": (0.6, 1.8), "augment.rotate": 15, "augment.collage": 0.3}
 ROWS = {
     "defaults": Row(),
     "gap": Row({"network.vectorizer": "gap"}),
@@ -59,6 +61,9 @@ ROWS = {
     "blur": Row({"augment.blur": 0.5}),
     "compression": Row(patch="compression"),
     "zoom to 1.8": Row({"augment.zoom": (0.6, 1.8)}),
+    "collage": Row({"augment.collage": 0.3}),
+    "for long trainings": Row(LONG),
+    "for long trainings, 160 px": Row({**LONG, "prepare.image_size": 160}, epochs=4 / 6),
     "no augmentation": Row(
         {
             "augment.zoom": (1.0, 1.0),
@@ -123,8 +128,8 @@ def settings_of(row: Row, seed: int, epochs: int) -> params.Params:
     return params.replace(params.Params(backbones={"resnet18": params.Backbone(architecture="resnet18")}), changes)
 
 
-def measure(name: str, settings: params.Params, store_path: Path) -> dict[str, Any]:
-    """Trains a row; returns its line of the results."""
+def measure(name: str, settings: params.Params, store_path: Path, sources: pd.Series) -> dict[str, Any]:
+    """Trains a row; returns its line of the results. `sources` says of what kind an image is, where that is known."""
     hush_tensorflow()
     from selfie_localizer.training.fit import fit_backbone
 
@@ -138,6 +143,7 @@ def measure(name: str, settings: params.Params, store_path: Path) -> dict[str, A
     test = test[np.isfinite(store.truth[test]).all(axis=1)]
     answers = result.model.predict(store.images[test], batch_size=64, verbose=0)
     iou = boxes.iou(boxes.clip(answers[:, :4], 1, 1), store.truth[test])
+    kinds = pd.Series(iou).groupby(sources.reindex(store.table["image"].iloc[test]).to_numpy())
     return {
         "row": name,
         "seed": settings.seed,
@@ -146,6 +152,7 @@ def measure(name: str, settings: params.Params, store_path: Path) -> dict[str, A
         "iou": round(float(iou.mean()), 4),
         "over_0.75": round(float((iou > 0.75).mean()), 4),
         "val_iou": round(result.val_iou, 4),
+        **kinds.mean().round(4).add_prefix("iou_").to_dict(),
     }
 
 
@@ -160,6 +167,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     results = args.out / "results.csv"
     found: list[Any] = pd.read_csv(results).to_dict("records") if results.exists() else []
+    truth = pd.read_csv(args.root / "data/truth.csv", dtype={"image": str}).drop_duplicates("image").set_index("image")
+    sources = truth["source"] if "source" in truth else pd.Series(dtype=str)
     done = {(line["row"], line["seed"], line["epochs"]) for line in found}
     for seed in args.seeds:
         for name in args.rows:
@@ -168,7 +177,7 @@ def main() -> None:
                 store = prepared(args.root, args.out, settings)
                 # A process of its own: the layers of one training would stay in memory for the next.
                 with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                    found.append(pool.submit(measure, name, settings, store).result())
+                    found.append(pool.submit(measure, name, settings, store, sources).result())
                 with files.atomic_write(results) as path:
                     pd.DataFrame(found).to_csv(path, index=False, lineterminator="\n")
     table = pd.DataFrame(found).groupby(["row", "epochs"], sort=False)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from selfie_localizer.dataset.fusion import describe
 from selfie_localizer.errors import UserError
 
 BASELINES = {"baseline-mean-box": "mean box", "baseline-haar": "Haar cascade", "baseline-first-model": "first model"}
@@ -52,12 +53,9 @@ def table(root: Path = Path(".")) -> str:
         report = found["validate"]
         lines.append(f"checked   {report['accepted']:,} rows accepted, {report['rejected']:,} in quarantine")
     if "prepare" in found:
-        report = found["prepare"].get("review", {})
-        if any(report.get(name) for name in ("averaged", "left_out", "added")):
-            lines.append(
-                f"reviewed  {report['averaged']:,} boxes averaged with those of {report['model']}, "
-                f"{report['left_out']:,} left out, {report['added']:,} added"
-            )
+        report = found["prepare"].get("review")
+        if report and (changes := describe(report)):
+            lines.append(f"reviewed  {changes}")
         splits = found["prepare"]["splits"]
         lines.append("arrays    " + ", ".join(f"{splits[name]['images']:,} {name}" for name in splits))
     if "models" in found:
