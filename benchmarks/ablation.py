@@ -61,6 +61,7 @@ ROWS = {
     "blur": Row({"augment.blur": 0.5}),
     "compression": Row(patch="compression"),
     "zoom to 1.8": Row({"augment.zoom": (0.6, 1.8)}),
+    "zoom to 1.8 and turns": Row({"augment.zoom": (0.6, 1.8), "augment.rotate": 15}),
     "collage": Row({"augment.collage": 0.3}),
     "for long trainings": Row(LONG),
     "for long trainings, 160 px": Row({**LONG, "prepare.image_size": 160}, epochs=4 / 6),
