@@ -153,7 +153,7 @@ def measure(name: str, settings: params.Params, store_path: Path, sources: pd.Se
         "iou": round(float(iou.mean()), 4),
         "over_0.75": round(float((iou > 0.75).mean()), 4),
         "val_iou": round(result.val_iou, 4),
-        **kinds.mean().round(4).add_prefix("iou_").to_dict(),
+        **{f"iou_{kind}": round(float(mean), 4) for kind, mean in kinds.mean().items()},
     }
 
 
