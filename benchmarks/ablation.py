@@ -41,7 +41,7 @@ class Row:
     patch: str = ""
 
 
-# What short trainings have no time to profit from.
+# The augmentation of profiles/selfies-cpu.yaml.
 LONG = {"augment.zoom": (0.6, 1.8), "augment.rotate": 15, "augment.collage": 0.3}
 ROWS = {
     "defaults": Row(),
