@@ -24,6 +24,8 @@ MEAN_BOX, HAAR, FIRST_MODEL = "baseline-mean-box", "baseline-haar", "baseline-fi
 def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) -> None:
     """Writes `reports/evaluation/`: a JSON and a CSV for each backbone and baseline, a comparison and pictures.
 
+    `reports/metrics.json` has the test IoU of each, which is what DVC compares.
+
     Baselines are the training split's mean box, OpenCV's Haar cascade, and the first model, where it was asked about
     the labels: what there would be without any training.
 
@@ -68,6 +70,8 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         for backbone in settings.backbones:
             pictures.draw(backbone, judged[backbone], table, root / "data/images", folder)
         pictures.compare({name: judged[name] for name in judged}, folder / "comparison.png")
+    test_iou = {name.removeprefix("baseline-"): summary["test_iou"] for name, summary in summaries.items()}
+    files.write_json(root / "reports/metrics.json", {"test_iou": test_iou})
     for backbone in settings.backbones:
         _log(backbone, summaries[backbone], root)
     best = max(settings.backbones, key=lambda name: summaries[name]["test_iou"])
