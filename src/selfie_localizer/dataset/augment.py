@@ -130,11 +130,16 @@ def _put_beside(
     # Images without a face neither lend nor get one, and a strip must be wide enough to show a face.
     possible = (size[:, 0] > 0.02) & (x2 > x1) & (strip > 0.12) & (half[:, 1] < 0.5)
     chosen = (draw < probability) & possible & clear
-    place = (tf.range(side, dtype=tf.float32) + 0.5) / tf.cast(side, tf.float32)
+    place = _centres(side)
     covered = tf.where(left[:, None], place < strip[:, None], place > 1 - strip[:, None]) & chosen[:, None]
     larger = (chosen & (ratio > 1))[:, None]
     boxes = tf.where(larger, tf.concat([centre - half, centre + half], -1), boxes)
     return tf.where(covered[:, None, :, None], beside, pixels), boxes
+
+
+def _centres(side: Tensor) -> Tensor:
+    """Returns where the pixels of a row have their centres, relative to the image, float32, (S,)."""
+    return (tf.range(side, dtype=tf.float32) + 0.5) / tf.cast(side, tf.float32)
 
 
 def _recolour(pixels: Tensor, settings: params.Augment, draws: list[Tensor]) -> Tensor:
@@ -170,7 +175,7 @@ def _cut_out(pixels: Tensor, probability: float, draws: list[Tensor], seed: Tens
     count = tf.shape(pixels)[0]
     corner = tf.random.stateless_uniform((2, count), seed + 1)
     size = tf.random.stateless_uniform((2, count), seed + 2, 0.1, 0.4)
-    place = (tf.range(side, dtype=tf.float32) + 0.5) / tf.cast(side, tf.float32)
+    place = _centres(side)
     x, y = ((place > c[:, None]) & (place < (c + s)[:, None]) for c, s in ((corner[0], size[0]), (corner[1], size[1])))
     covered = (y[:, :, None] & x[:, None] & (draws[0] < probability)[:, None, None])[..., None]
     return tf.where(covered, 255 * draws[1][:, None, None, None], pixels)
