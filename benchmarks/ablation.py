@@ -73,6 +73,7 @@ ROWS = {
         }
     ),
     "batches of 16": Row({"train.batch_size": 16}),
+    "collage, batches of 16": Row({"augment.collage": 0.3, "train.batch_size": 16}),
     "learning rate 2e-3": Row({"train.learning_rate": 2e-3}),
     "learning rate 5e-4": Row({"train.learning_rate": 5e-4}),
 }
