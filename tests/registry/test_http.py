@@ -2,7 +2,10 @@
 
 import base64
 import json
+import re
+import shutil
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +40,7 @@ def huge_png() -> bytes:
 
 
 GOOD = text(jpeg(0))
+README = Path(__file__).parents[2] / "README.md"
 
 
 def post(service: str, body: Any) -> requests.Response:
@@ -111,6 +115,20 @@ ODD: dict[str, tuple[Callable[[], bytes], tuple[int, int]]] = {
     ),
     "without any face": (lambda: encoded(Image.new("RGB", (306, 230), "navy"), "WEBP"), (306, 230)),
 }
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_readmes_request_takes_a_photo_of_a_phones_size(service: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1200, 3), np.uint8)
+    photo = encoded(Image.fromarray(noise), "JPEG", quality=95)
+    assert len(photo) > 2_000_000
+    (tmp_path / "me.jpg").write_bytes(photo)
+    (block,) = re.findall(r"^mlflow models serve .*\n([\s\S]+?)^```", README.read_text(), re.MULTILINE)
+    command = block.replace("http://127.0.0.1:5001/invocations", service)
+    assert command != block
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    (answer,) = json.loads(done.stdout)["predictions"]
+    assert (answer["width"], answer["height"], answer["error"]) == (1200, 1500, None)
 
 
 @pytest.mark.parametrize("case", ODD)
