@@ -203,8 +203,15 @@ def measure(model_folder: Path | None, folder: Path, count: int, seconds: float)
                 networks[name] = form
         rows: dict[str, dict[str, float]] = {}
         reference = None
+        failed: dict[str, str] = {}
         for name, form in networks.items():
-            found = boxes.scale(np.concatenate([form(one) for one in pixels])[:, :4], sides[:, 0], sides[:, 1])
+            try:
+                answers = np.concatenate([form(one) for one in pixels])
+            except RuntimeError as error:
+                # In eight bits a small sum may become 0, and the interpreter stops at dividing by it.
+                failed[name] = str(error).splitlines()[0]
+                continue
+            found = boxes.scale(answers[:, :4], sides[:, 0], sides[:, 1])
             reference = found if reference is None else reference
             difference = np.abs(found - reference).max(axis=1)
             rows[name] = {"median_px": float(np.median(difference)), "max_px": float(difference.max())}
@@ -224,7 +231,7 @@ def measure(model_folder: Path | None, folder: Path, count: int, seconds: float)
         row["ms"] = min(times[name])
     heights, widths = zip(*(image.shape[:2] for image in selfies), strict=True)
     side = f"{statistics.median(widths):.0f} x {statistics.median(heights):.0f}"
-    return {"image_size": size, "images": len(selfies), "median_image": side, "forms": rows}
+    return {"image_size": size, "images": len(selfies), "median_image": side, "forms": rows, "failed": failed}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -239,6 +246,7 @@ def table(result: dict[str, Any]) -> str:
         for key, width, digits in (("median_px", 25, 2), ("max_px", 6, 2), ("iou", 15, 3)):
             cells.append(f"{row[key]:{width}.{digits}f}" if key in row else " " * width)
         lines.append(f"{name:<28} " + " ".join(cells).rstrip())
+    lines += [f"{name:<28} gives no answer: {reason}" for name, reason in result["failed"].items()]
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 The network is logged as ONNX in place of the `.keras` file: its boxes are the same to a thousandth of a pixel, ONNX
 Runtime needs less time than Keras or a SavedModel does, and a server without TensorFlow starts sooner and is smaller.
-By `benchmarks/latency.py` int8 would be five times faster at the same IoU, but moves some boxes by more than the half
+By `benchmarks/latency.py` int8 would be three times faster at the same IoU, but moves some boxes by more than the half
 pixel that is promised.
 """
 
