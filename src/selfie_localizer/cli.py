@@ -10,7 +10,7 @@ from pathlib import Path
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.quiet import hush_tensorflow
 
-BENCHMARKS = ("dataset", "annotators", "review", "training", "serving", "latency", "quality", "ablation")
+BENCHMARKS = ("dataset", "annotators", "review", "convention", "training", "serving", "latency", "quality", "ablation")
 
 Verb = Callable[[argparse.Namespace], None]
 
@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("annotate", _annotate, "stage: draw a box on every image in data/, or take data/annotations.csv", workers=True)
     add("validate", _validate, "stage: check every row and put the bad ones in quarantine")
-    add("review", _review, "stage: ask a first model about every image whose box was drawn", workers=True)
+    add("review", _review, "stage: ask a first model about all faces, unless the boxes were given", workers=True)
     add("prepare", _prepare, "stage: decode, resize and split the images once", workers=True)
     command = add("tune", _tune, "stage: search learning rate, head width and what else tune.space lists")
     command.add_argument("backbone", help="a key of `backbones` in params.yaml")
