@@ -1,5 +1,9 @@
 """Work over processes gives the results of a plain loop."""
 
+import os
+import time
+
+import cv2
 import pytest
 
 from selfie_localizer import parallel
@@ -9,6 +13,10 @@ def _square(value: int) -> int:
     if value < 0:
         raise ValueError(f"{value} is below 0")
     return value * value
+
+
+def _threads(_: int) -> tuple[str | None, int]:
+    return os.environ.get("OMP_NUM_THREADS"), cv2.getNumThreads()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -31,9 +39,23 @@ def test_items_are_taken_only_as_workers_need_them() -> None:
             yield value
 
     results = parallel.map_in_order(_square, items(), 2)
-    next(results)
-    assert len(taken) < 20
+    for count in range(1, 4):
+        next(results)
+        # Time enough for workers that would go on without being asked.
+        time.sleep(0.3)
+        assert len(taken) == count + 3
     results.close()
+
+
+def test_after_an_end_before_time_there_are_workers_again() -> None:
+    results = parallel.map_in_order(_square, range(100), 2)
+    assert next(results) == 0
+    results.close()
+    assert list(parallel.map_in_order(_square, range(10), 2)) == [value * value for value in range(10)]
+
+
+def test_each_worker_has_one_thread() -> None:
+    assert set(parallel.map_in_order(_threads, range(8), 2)) == {("1", 1)}
 
 
 def test_zero_workers_means_all_cores() -> None:

@@ -1,12 +1,17 @@
-"""Work over all cores with results in order and flat memory, by joblib's processes."""
+"""Work over all cores with results in order and flat memory, by the processes of loky, joblib's executor."""
 
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# One thread for each process: the processes already fill the cores.
+_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 
 
 def worker_count(requested: int = 0) -> int:
@@ -21,15 +26,14 @@ def worker_count(requested: int = 0) -> int:
 def _call(function: Callable[[T], R], item: T) -> R:
     import cv2
 
-    # One thread for each process: the processes already fill the cores.
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # OpenCV does not read the environment.
     return function(item)
 
 
 def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = 0) -> Iterator[R]:
     """Yields `function(item)` for each item, in the order of the items, whatever the number of workers.
 
-    At most a few items for each worker are under way, so memory does not grow with the number of items.
+    At most two items for each worker are under way or wait to be taken, so memory does not grow with their number.
 
     Args:
         function: A picklable function; each call should last tens of milliseconds at least, so give it chunks.
@@ -41,12 +45,21 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int = 
         for item in items:
             yield _call(function, item)
         return
-    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
 
-    # A worker that was idle too long is replaced; on a busy machine joblib says so, which helps nobody.
+    # A worker that was idle too long is replaced; on a busy machine loky says so, which helps nobody.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-    # Orphans of a killed run leave by themselves after the idle time.
-    options: dict[str, Any] = {"idle_worker_timeout": 10, "inner_max_num_threads": 1}
-    with parallel_config("loky", n_jobs=workers, **options):
-        run = Parallel(return_as="generator", batch_size=1, pre_dispatch=f"2*{workers}")
-        yield from run(delayed(_call)(function, item) for item in items)
+    # Orphans of a killed run leave by themselves: after this idle time and the half minute that loky adds.
+    executor = get_reusable_executor(workers, timeout=10, env=_ONE_THREAD)
+    under_way: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            under_way.append(executor.submit(_call, function, item))
+            # joblib's own generator counts an item as done before anybody has taken its result.
+            if len(under_way) == 2 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BaseException:
+        executor.shutdown(kill_workers=True)
+        raise
