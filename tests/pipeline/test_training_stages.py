@@ -179,7 +179,8 @@ class Repro:
             self.process = subprocess.Popen(
                 ["dvc", "repro", *targets],
                 cwd=project.root,
-                env=project.environment,
+                # A killed stage leaves its temporary files behind: let them go with the test's.
+                env={**project.environment, "TMPDIR": str(project.root.parent)},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
