@@ -64,6 +64,7 @@ ROWS = {
     "zoom to 1.8 and turns": Row({"augment.zoom": (0.6, 1.8), "augment.rotate": 15}),
     "collage": Row({"augment.collage": 0.3}),
     "for long trainings": Row(LONG),
+    "for long trainings, collage 0.5": Row({**LONG, "augment.collage": 0.5}),
     "for long trainings, 160 px": Row({**LONG, "prepare.image_size": 160}, epochs=4 / 6),
     "no augmentation": Row(
         {
