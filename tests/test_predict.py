@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,12 @@ def test_champion_version_and_run_are_found_in_the_registry(
     expected = ask(None)
     assert len(expected) == 3
     assert ask("models:/selfie-localizer/1") == expected
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     assert ask(f"runs:/{run}/served") == expected
+    assert list(temporary.iterdir()) == [], "a copy of the model must go once it is loaded"
 
 
 def test_images_are_read_a_chunk_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,16 +198,16 @@ def load(model: str | None, root: Path = Path(".")) -> Locator:
         UserError: There is no such model, or it is not a localizer.
     """
     name = model or sources.CHAMPION
-    folder = sources.folder(name, root)
-    network = folder / "artifacts" / package.NETWORK
-    # A served model is asked as it would be served; it needs no TensorFlow.
-    if network.exists():
-        try:
-            return Locator(load_network(network), sources.meta(folder)["image_size"])
-        # The runtime's errors have nothing in common but this.
-        except Exception as error:
-            raise UserError(f"{name}: cannot be loaded ({sources.first_line(error)})") from None
-    trained = sources.load_trained(name, folder, root)
+    with sources.folder(name, root) as folder:
+        network = folder / "artifacts" / package.NETWORK
+        # A served model is asked as it would be served; it needs no TensorFlow.
+        if network.exists():
+            try:
+                return Locator(load_network(network), sources.meta(folder)["image_size"])
+            # The runtime's errors have nothing in common but this.
+            except Exception as error:
+                raise UserError(f"{name}: cannot be loaded ({sources.first_line(error)})") from None
+        trained = sources.load_trained(name, folder, root)
     return Locator(lambda pixels: np.asarray(trained.model.predict_on_batch(pixels)), trained.image_size)
 
 

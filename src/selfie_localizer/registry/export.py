@@ -31,7 +31,8 @@ def export(formats: Sequence[str], out: Path, model: str | None = None, root: Pa
     if not chosen or set(formats) - set(forms.NAMES):
         raise UsageError(f"--format: {','.join(formats) or 'nothing'} given; choose from {', '.join(forms.NAMES)}")
     name = model or sources.CHAMPION
-    trained = sources.load_trained(name, sources.folder(name, root), root)
+    with sources.folder(name, root) as folder:
+        trained = sources.load_trained(name, folder, root)
     written: dict[str, Any] = {}
     for form in chosen:
         target = out / forms.NAMES[form]

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +26,15 @@ class Trained:
     Attributes:
         model: The Keras model, in float32.
         image_size: Side of its square images in pixels.
-        path: Its file.
     """
 
     model: Any
     image_size: int
-    path: Path
 
 
-def folder(name: str, root: Path = Path(".")) -> Path:
-    """Returns the folder of a model, downloading it where the name is a URI.
+@contextlib.contextmanager
+def folder(name: str, root: Path = Path(".")) -> Iterator[Path]:
+    """Gives the folder of a model; where the name is a URI, that of a copy which is gone afterwards.
 
     Args:
         name: A folder, or a URI such as `models:/selfie-localizer/3`, `models:/selfie-localizer@champion` or `runs:/ID`
@@ -43,10 +44,13 @@ def folder(name: str, root: Path = Path(".")) -> Path:
     Raises:
         UserError: There is no such model.
     """
-    found = _download(name, root) if ":/" in name else Path(name)
-    if not found.is_dir():
-        raise UserError(f"{name}: no such folder; give one, or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID")
-    return found
+    with tempfile.TemporaryDirectory(prefix="selfie-localizer-") as holder:
+        found = _download(name, root, Path(holder)) if ":/" in name else Path(name)
+        if not found.is_dir():
+            raise UserError(
+                f"{name}: no such folder; give one, or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID"
+            )
+        yield found
 
 
 def meta(served: Path) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def load_trained(name: str, found: Path, root: Path = Path(".")) -> Trained:
-    """Loads the Keras model of a folder that `folder` returned.
+    """Loads the Keras model of a folder that `folder` gave.
 
     A served model has none in it; the one that it was made from is known by its digest, and is looked for in `models/`
     and in the training runs.
@@ -77,19 +81,20 @@ def load_trained(name: str, found: Path, root: Path = Path(".")) -> Trained:
     """
     from selfie_localizer.network import inference
 
-    path = next((found / part for part in _KERAS if (found / part).exists()), None)
-    if path is None and (found / "artifacts/meta.json").exists():
-        path = _origin(name, meta(found), root)
-    if path is None:
-        raise UserError(f"{name}: holds neither a model.keras nor a served model of this project")
-    model = inference.load(path)
-    size = model.input_shape[1]
-    if size is None:
-        size = _json(path.with_name("meta.json"))["image_size"]
-    return Trained(model, size, path)
+    with tempfile.TemporaryDirectory(prefix="selfie-localizer-") as holder:
+        path = next((found / part for part in _KERAS if (found / part).exists()), None)
+        if path is None and (found / "artifacts/meta.json").exists():
+            path = _origin(name, meta(found), root, Path(holder))
+        if path is None:
+            raise UserError(f"{name}: holds neither a model.keras nor a served model of this project")
+        model = inference.load(path)
+        size = model.input_shape[1]
+        if size is None:
+            size = _json(path.with_name("meta.json"))["image_size"]
+    return Trained(model, size)
 
 
-def _origin(name: str, known: dict[str, Any], root: Path) -> Path:
+def _origin(name: str, known: dict[str, Any], root: Path, holder: Path) -> Path:
     digest, backbone = known["model_digest"], known["backbone"]
     for candidate in sorted((root / "models").glob("*/meta.json")):
         if _json(candidate).get("model_digest") == digest:
@@ -97,14 +102,14 @@ def _origin(name: str, known: dict[str, Any], root: Path) -> Path:
     for run in tracking.find_runs(root, "train", backbone, model_digest=digest):
         # A run whose files are gone is as good as none.
         with contextlib.suppress(UserError):
-            return _download(f"runs:/{run.info.run_id}", root) / _KERAS[1]
+            return _download(f"runs:/{run.info.run_id}", root, holder) / _KERAS[1]
     raise UserError(
         f"{name}: the Keras model that it was made from is neither in models/ nor in a training run; "
         "give the folder of one by --model"
     )
 
 
-def _download(name: str, root: Path) -> Path:
+def _download(name: str, root: Path, holder: Path) -> Path:
     uri = tracking.tracking_uri(root)
     database = uri.removeprefix("sqlite:///")
     hint = "run `dvc repro` first, or give another --model"
@@ -120,7 +125,7 @@ def _download(name: str, root: Path) -> Path:
     full = f"{name}/model" if name.startswith("runs:/") and name.count("/") == 1 else name
     try:
         with mlflow_at(uri):
-            return Path(mlflow.artifacts.download_artifacts(full))
+            return Path(mlflow.artifacts.download_artifacts(full, dst_path=str(holder)))
     except (MlflowException, OSError) as error:
         raise UserError(f"{name}: not found in {uri} ({first_line(error)}); {hint}") from None
 
