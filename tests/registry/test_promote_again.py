@@ -39,22 +39,19 @@ def test_where_nothing_changed_the_second_promotion_changes_nothing_and_reports_
 
 
 @pytest.mark.parametrize("rejected", [False, True], ids=["champion", "rejected"])
-def test_where_the_registry_is_right_it_ends_soon_without_tensorflow(
+def test_where_the_registry_is_right_it_ends_without_what_takes_seconds_to_import(
     crowned: Path, rejected: bool, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     if rejected:
         try_model(crowned, dark=0.85, normal=0.75)
     script = (
-        "import os, sys, time; os.chdir(sys.argv[1]); from selfie_localizer.cli import main; main(['promote'])\n"
+        "import os, sys; os.chdir(sys.argv[1]); from selfie_localizer.cli import main; main(['promote'])\n"
         "heavy = {'tensorflow', 'keras', 'keras_hub', 'onnxruntime', 'matplotlib', 'great_expectations'}\n"
-        "print(time.process_time()); print(*heavy & set(sys.modules))"
+        "print(*heavy & set(sys.modules))"
     )
     done = run_python(script, str(crowned))
     assert done.returncode == 0, done.stderr
-    seconds, heavy = done.stdout.split("\n")[:2]
-    assert heavy == ""
-    # Of the processor, since other work on the machine stretches the clock's; it is 3 s on an idle one.
-    assert float(seconds) < 8
+    assert done.stdout.split() == []
     assert blobs.read_report(crowned)["decision"] == ("rejected" if rejected else "champion")
 
 
