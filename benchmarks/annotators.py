@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes, images, params
-from selfie_localizer.dataset.annotate import DETECTORS
+from selfie_localizer.annotators.annotate import DETECTORS
 from selfie_localizer.errors import UserError
 from selfie_localizer.files import atomic_write
 from selfie_localizer.parallel import map_in_order

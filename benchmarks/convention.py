@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes
-from selfie_localizer.dataset.convention import SAME_FACE, apply, learn
-from selfie_localizer.dataset.quality import read_boxes
 from selfie_localizer.dataset.store import BOX, TRUTH
 from selfie_localizer.errors import UserError
+from selfie_localizer.labels.convention import SAME_FACE, apply, learn
+from selfie_localizer.labels.quality import read_boxes
 
 Numbers = NDArray[np.float64]
 

@@ -60,7 +60,7 @@ def decode_and_resize(paths: list[Path]) -> int:
 
 def detect_all(paths: list[Path]) -> int:
     """The plain loop of `annotate`: the detector alone, one image after the other."""
-    from selfie_localizer.dataset.haar import detect
+    from selfie_localizer.annotators.haar import detect
 
     cv2.setNumThreads(1)
     for path in paths:
@@ -73,11 +73,11 @@ def run_part(part: str, root: Path, workers: int) -> None:
     paths = sorted((root / "data/images").iterdir())
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     if part == "annotate":
-        from selfie_localizer.dataset.annotate import annotate
+        from selfie_localizer.annotators.annotate import annotate
 
         annotate(params.Annotate(), workers, root)
     elif part == "validate":
-        from selfie_localizer.dataset.validate import validate
+        from selfie_localizer.validation.validate import validate
 
         validate(params.Validate(max_rejected=1.0), root)
     elif part == "prepare":

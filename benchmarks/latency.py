@@ -36,10 +36,10 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from selfie_localizer import boxes, images, params  # noqa: E402
-from selfie_localizer.dataset import haar  # noqa: E402
+from selfie_localizer.annotators import haar  # noqa: E402
 from selfie_localizer.progress import say  # noqa: E402
-from selfie_localizer.registry import forms  # noqa: E402
-from selfie_localizer.registry.locator import Network  # noqa: E402
+from selfie_localizer.serving import network_formats  # noqa: E402
+from selfie_localizer.serving.locator import Network  # noqa: E402
 
 REAL_SELFIES = Path(__file__).parents[2] / "shared/real-selfies"
 IMAGE_SIZE = 128
@@ -80,8 +80,8 @@ def tensorflow_forms(model: Any, size: int, work: Path) -> Iterator[tuple[str, N
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     folder = work / "savedmodel"
-    forms.write(model, "savedmodel", size, folder, "model")
-    yield "SavedModel", forms.load_savedmodel(folder)
+    network_formats.write(model, "savedmodel", size, folder, "model")
+    yield "SavedModel", network_formats.load_savedmodel(folder)
     loaded = tf.saved_model.load(str(folder))
     frozen = convert_variables_to_constants_v2(loaded.signatures["serving_default"])
     yield "SavedModel, weights frozen", lambda pixels: frozen(tf.constant(pixels))[0].numpy()
@@ -100,11 +100,11 @@ def onnx_forms(model: Any, size: int, work: Path, calibration: list[images.Pixel
             return None if pixels is None else {"image": pixels[None]}
 
     path, ready = work / "model.onnx", work / "ready.onnx"
-    forms.write(model, "onnx", size, path, "model")
-    yield "ONNX Runtime", forms.load_network(path)
+    network_formats.write(model, "onnx", size, path, "model")
+    yield "ONNX Runtime", network_formats.load_network(path)
     quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
     quantize_dynamic(str(ready), str(work / "dynamic.onnx"), weight_type=QuantType.QUInt8)
-    yield "ONNX Runtime, int8 dynamic", forms.load_network(work / "dynamic.onnx")
+    yield "ONNX Runtime, int8 dynamic", network_formats.load_network(work / "dynamic.onnx")
     quantize_static(
         str(ready),
         str(work / "static.onnx"),
@@ -114,7 +114,7 @@ def onnx_forms(model: Any, size: int, work: Path, calibration: list[images.Pixel
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
-    yield "ONNX Runtime, int8 static", forms.load_network(work / "static.onnx")
+    yield "ONNX Runtime, int8 static", network_formats.load_network(work / "static.onnx")
 
 
 def litert_forms(model: Any, size: int, work: Path, calibration: list[images.Pixels]) -> Iterator[tuple[str, Network]]:
@@ -132,7 +132,7 @@ def litert_forms(model: Any, size: int, work: Path, calibration: list[images.Pix
     for number, (name, options) in enumerate(settings.items()):
         path = work / f"{number}.tflite"
         model.export(str(path), format="litert", input_signature=signature, verbose=False, **options)
-        yield name, forms.load_litert(path)
+        yield name, network_formats.load_litert(path)
 
 
 def median_ms(call: Callable[[Any], object], items: list[Any], seconds: float) -> float:
@@ -253,7 +253,7 @@ def table(result: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def rendered() -> Iterator[Path]:
     """Gives a folder with rendered selfies, for machines without real ones."""
-    from selfie_localizer.synthetic.render import render
+    from selfie_localizer.acquire.render import render
 
     with tempfile.TemporaryDirectory() as holder:
         render(100, 0, Path(holder) / "rendered", workers=1)

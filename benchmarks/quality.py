@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, files, images, params, sheets
-from selfie_localizer.dataset.quality import read_boxes
+from selfie_localizer import boxes, files, images, params
 from selfie_localizer.dataset.store import TRUTH
 from selfie_localizer.evaluation import pictures
-from selfie_localizer.evaluation.calibration import area_under_roc, reliability
+from selfie_localizer.evaluation.reliability import area_under_roc, reliability
+from selfie_localizer.labels.quality import read_boxes
 from selfie_localizer.network import localizer
+from selfie_localizer.photos import sheets
 
 HALVES = ("development", "reporting")
 

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from selfie_localizer import boxes, params
-from selfie_localizer.dataset.fusion import fuse
 from selfie_localizer.dataset.prepare import read_opinions, read_output
-from selfie_localizer.dataset.quality import read_boxes
 from selfie_localizer.dataset.store import BOX, TRUTH
 from selfie_localizer.errors import UserError
+from selfie_localizer.labels.fusion import fuse
+from selfie_localizer.labels.quality import read_boxes
 
 RIGHT = 0.4
 NOTHING = {"model": "starter", "weight": 0.0, "elsewhere": 0.0, "add_missed": False}

@@ -33,10 +33,10 @@ import numpy as np
 import psutil
 
 from selfie_localizer import images, params
-from selfie_localizer.dataset.haar import detect
+from selfie_localizer.annotators.haar import detect
 from selfie_localizer.progress import say
-from selfie_localizer.registry import package, sources
-from selfie_localizer.registry.locator import load_network
+from selfie_localizer.serving import find_model, mlflow_model
+from selfie_localizer.serving.locator import load_network
 
 BATCHES = (1, 8, 32)
 CLIENTS = (1, 4, 16)
@@ -143,8 +143,8 @@ def alternately(calls: list[Callable[[], object]], seconds: float) -> list[float
 
 def bare_network(model: Path, data: list[bytes]) -> dict[int, Callable[[], object]]:
     """Returns a call of the bare network for each batch size: pixels of its size in, numbers out."""
-    size = sources.meta(model)["image_size"]
-    network = load_network(model / "artifacts" / package.NETWORK)
+    size = find_model.meta(model)["image_size"]
+    network = load_network(model / "artifacts" / mlflow_model.NETWORK)
     pixels = [images.resize(images.decode(item), size) for item in data[: max(BATCHES)]]
     stacks = {batch: np.stack(list(itertools.islice(itertools.cycle(pixels), batch))) for batch in BATCHES}
     return {batch: functools.partial(network, stack) for batch, stack in stacks.items()}
@@ -229,7 +229,9 @@ def main() -> None:
         model = args.model
         if (model / "model.keras").exists():
             model = Path(holder) / "served"
-            package.save_served(args.model / "model.keras", json.loads((args.model / "meta.json").read_text()), model)
+            mlflow_model.save_served(
+                args.model / "model.keras", json.loads((args.model / "meta.json").read_text()), model
+            )
         data = [images.read_bytes(path) for path in paths]
         result = measure(model, data, args.seconds, args.requests, Path(holder))
     print(table(result))

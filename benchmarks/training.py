@@ -27,11 +27,11 @@ import pandas as pd
 import tensorflow as tf
 
 from selfie_localizer import images, params
+from selfie_localizer.acquire.render import render
 from selfie_localizer.dataset.feed import training_feed
 from selfie_localizer.dataset.store import BOX, TRUTH, Store, open_store, write_store
 from selfie_localizer.network import localizer
 from selfie_localizer.network.losses import LocalizerLoss
-from selfie_localizer.synthetic.render import render
 from selfie_localizer.training.fit import fit_backbone
 from selfie_localizer.training.hardware import choose
 

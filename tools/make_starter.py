@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer import files, images, parallel, params, synthetic
+import selfie_renderer
+from selfie_localizer import files, images, parallel, params
 from selfie_localizer.dataset.store import BOX, NEGATIVE, TRUTH, Store, open_store, write_store
 from selfie_localizer.progress import Progress, say
-from selfie_localizer.synthetic.render import render_image, render_scene
+from selfie_renderer.render import render_image, render_scene
 
 # Larger than what the network sees, so that the photo app's blur and noise are as in a real selfie made smaller.
 LONG_SIDE = 192
@@ -34,7 +35,7 @@ AUGMENT = '{"zoom": [0.6, 1.8], "rotate": 15, "blur": 0.5, "cutout": 0.2}'
 
 def make_store(path: Path, count: int, scenes: int, seed: int, size: int) -> Store:
     """Renders into a store, all cores; the first images are the validation split."""
-    code = (file.read_bytes() for file in sorted(Path(synthetic.__file__).parent.glob("*.py")))
+    code = (file.read_bytes() for file in sorted(Path(selfie_renderer.__file__).parent.glob("*.py")))
     wanted = files.digest(count, scenes, seed, size, *code)
     marker = path.parent / "made-by.txt"
     if path.exists() and marker.exists() and marker.read_text() == wanted:
@@ -97,7 +98,7 @@ def main() -> None:
     if args.seed < 1000:
         parser.error("seeds below 1000 are left to samples and tests")
 
-    from selfie_localizer.network import starter
+    from selfie_localizer.network import starter_weights
     from selfie_localizer.training.calibrate import calibrate
     from selfie_localizer.training.fit import fit_backbone
 
@@ -118,7 +119,7 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     result = fit_backbone(settings, args.backbone, store, rows, store.indices("validation"), state=state)
     calibrate(result.model, store, store.indices("validation"))
-    starter.save(result.model, args.out / f"{args.backbone}.npz")
+    starter_weights.save(result.model, args.out / f"{args.backbone}.npz")
     card = {
         "architecture": args.backbone,
         "learned_from": f"{args.count:,} rendered selfies and {args.scenes:,} rendered scenes without anybody",

@@ -18,21 +18,21 @@ MODEL = "models:/NAME/VERSION, models:/NAME@ALIAS, runs:/ID or a folder"
 
 
 def _annotate(args: argparse.Namespace) -> None:
-    from selfie_localizer.dataset.annotate import annotate
+    from selfie_localizer.annotators.annotate import annotate
     from selfie_localizer.params import load
 
     annotate(load().annotate, workers=args.workers)
 
 
 def _validate(args: argparse.Namespace) -> None:
-    from selfie_localizer.dataset.validate import validate
     from selfie_localizer.params import load
+    from selfie_localizer.validation.validate import validate
 
     validate(load().validation)
 
 
 def _review(args: argparse.Namespace) -> None:
-    from selfie_localizer.network.review import review
+    from selfie_localizer.annotators.starter import review
     from selfie_localizer.params import load
 
     review(load().review, workers=args.workers)
@@ -68,7 +68,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from selfie_localizer.predict import predict
+    from selfie_localizer.app.predict import predict
 
     predict(args.paths, args.model, args.format, args.draw, args.min_score)
 
@@ -93,25 +93,25 @@ def _status(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    from selfie_localizer.registry.export import export
+    from selfie_localizer.serving.export import export
 
     export(args.format.split(","), args.out, args.model)
 
 
 def _summary(args: argparse.Namespace) -> None:
-    from selfie_localizer.summary import collect, table
+    from selfie_localizer.app.summary import collect, table
 
     print(json.dumps(collect(), indent=2) if args.json else table())
 
 
 def _render(args: argparse.Namespace) -> None:
-    from selfie_localizer.synthetic.render import render
+    from selfie_localizer.acquire.render import render
 
     render(args.count, args.seed, args.out, workers=args.workers, scenes=args.scenes)
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    from selfie_localizer.dataset.fetch import fetch
+    from selfie_localizer.acquire.fetch import fetch
 
     fetch(Path("data"), replace=args.replace, yes=args.yes)
 

@@ -6,7 +6,7 @@ import pytest
 
 from selfie_localizer import images
 from selfie_localizer.dataset.phash import perceptual_hash
-from tests.dataset.faces import add_face, encode
+from tests.faces import add_face, encode
 
 
 def scene(seed: int) -> np.ndarray:

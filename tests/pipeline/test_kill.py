@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.dataset.faces import draw_face, encode, write_image
+from tests.faces import draw_face, encode, write_image
 from tests.pipeline.conftest import PROJECT, Project
 
 KILLS = int(os.environ.get("KILLS", "1"))

@@ -21,8 +21,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from selfie_localizer import tracking
-from tests.dataset.faces import draw_face, encode, write_image
+from selfie_localizer.tracking import mlflow_runs
+from tests.faces import draw_face, encode, write_image
 from tests.pipeline.conftest import Project, make_project, stages_run
 from tests.registry.champion import forget_environment
 
@@ -88,8 +88,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def get_runs(root: Path) -> list[Any]:
     """Returns all runs of the project's experiment, deleted ones too."""
-    client = mlflow.MlflowClient(tracking.tracking_uri(root))
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(root))
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
     return list(client.search_runs([experiment.experiment_id], run_view_type=mlflow.entities.ViewType.ALL))
 
 
@@ -123,7 +123,7 @@ def test_repro_runs_every_stage_and_each_writes_what_the_next_needs(finished: tu
 def test_repro_leaves_one_tidy_set_of_runs_under_the_run_it_was_given(finished: tuple[Project, str, str]) -> None:
     project, _, given = finished
     assert read_names(project.root) == expect_names()
-    client = mlflow.MlflowClient(tracking.tracking_uri(project.root))
+    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(project.root))
     for run in get_runs(project.root):
         if run.data.tags["stage"] != "trial":
             assert run.data.tags["mlflow.parentRunId"] == given
@@ -131,7 +131,7 @@ def test_repro_leaves_one_tidy_set_of_runs_under_the_run_it_was_given(finished: 
     untouched = client.get_run(given)
     assert (untouched.info.status, untouched.data.metrics, untouched.data.params) == ("RUNNING", {}, {})
     names = {experiment.name for experiment in client.search_experiments()}
-    assert names == {"Default", "of mlflow run", tracking.EXPERIMENT}
+    assert names == {"Default", "of mlflow run", mlflow_runs.EXPERIMENT}
 
 
 def test_figures_are_the_same_in_mlflow_in_dvc_and_in_the_summary(finished: tuple[Project, str, str]) -> None:
@@ -144,7 +144,7 @@ def test_figures_are_the_same_in_mlflow_in_dvc_and_in_the_summary(finished: tupl
         model["name"]: model
         for model in json.loads(project.run("selfie-localizer", "summary", "--json").stdout)["models"]
     }
-    (run,) = tracking.find_runs(project.root, "train", "tiny")
+    (run,) = mlflow_runs.find_runs(project.root, "train", "tiny")
     assert run.data.metrics["test_iou"] == test_iou["tiny"] == summary["tiny"]["test_iou"]
     assert run.data.metrics["best_val_iou"] == summary["tiny"]["val_iou"]
     promoted = read_json(project.root / "reports/promotion.json")["test_iou"]
@@ -255,8 +255,8 @@ def check_end(project: Project, expected: dict[str, Any]) -> None:
     assert found["model_digest"] == expected["model_digest"]
     assert found == expected
     assert read_names(project.root) == expect_names()
-    client = mlflow.MlflowClient(tracking.tracking_uri(project.root))
-    (run,) = tracking.find_runs(project.root, "train", "tiny")
+    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(project.root))
+    (run,) = mlflow_runs.find_runs(project.root, "train", "tiny")
     for metric in ("loss", "val_iou"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2]
     models = client.search_logged_models([run.info.experiment_id])

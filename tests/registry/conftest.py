@@ -52,10 +52,10 @@ def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network as a local MLflow model."""
     import json
 
-    from selfie_localizer.registry import package
+    from selfie_localizer.serving import mlflow_model
 
     folder = tmp_path_factory.mktemp("served") / "model"
-    package.save_served(trained / "model.keras", json.loads((trained / "meta.json").read_text()), folder)
+    mlflow_model.save_served(trained / "model.keras", json.loads((trained / "meta.json").read_text()), folder)
     return folder
 
 

@@ -7,18 +7,18 @@ from typing import Any
 import mlflow
 import pytest
 
-from selfie_localizer import tracking
 from selfie_localizer.errors import UserError
 from selfie_localizer.registry.promote import promote
 from selfie_localizer.registry.rollback import rollback
 from selfie_localizer.registry.versions import NAME
+from selfie_localizer.tracking import mlflow_runs
 from tests.registry import blobs
 
 BETTER = {"dark": 0.95, "normal": 0.95}
 
 
 def get_client(root: Path) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(tracking.tracking_uri(root))
+    return mlflow.MlflowClient(mlflow_runs.tracking_uri(root))
 
 
 def get_alias(root: Path, alias: str = "champion") -> str | None:
@@ -74,7 +74,7 @@ def test_a_better_model_becomes_champion_and_the_one_before_is_remembered(crowne
 def test_promote_leaves_the_address_of_the_process_as_it_was(crowned: Path) -> None:
     before = mlflow.get_tracking_uri()
     try_model(crowned, **BETTER)
-    assert tracking.tracking_uri(crowned) != before
+    assert mlflow_runs.tracking_uri(crowned) != before
     assert mlflow.get_tracking_uri() == before
 
 
@@ -146,7 +146,7 @@ def test_a_champion_whose_files_are_gone_is_registered_again_from_the_same_model
 def test_a_model_is_logged_in_its_training_run(crowned: Path) -> None:
     digest = blobs.make_model(crowned, **BETTER)
     (crowned / "state").mkdir()
-    with tracking.open_run("train", "blob", crowned, crowned / "state") as run:
+    with mlflow_runs.open_run("train", "blob", crowned, crowned / "state") as run:
         run.tags({"model_digest": digest, "mlflow.source.git.commit": "abc"})
     blobs.evaluate(crowned)
     promote(blobs.make_settings(), crowned)

@@ -12,11 +12,11 @@ import mlflow
 import psutil
 import pytest
 
-from selfie_localizer import tracking
 from selfie_localizer.errors import UserError
 from selfie_localizer.registry import status
 from selfie_localizer.registry.promote import promote
 from selfie_localizer.registry.versions import locked
+from selfie_localizer.tracking import mlflow_runs
 from tests.registry import blobs
 from tests.registry.test_promote import BETTER, get_alias, get_client, get_tags, get_versions, try_model
 
@@ -96,7 +96,7 @@ def test_killed_after_any_step_and_repeated_it_ends_as_if_it_had_run_through(
     assert get_alias(crowned) == get_alias(crowned, "challenger") == "2"
     assert get_tags(crowned, "2")["approved"] == "true"
     digest = report["model_digest"]
-    experiment = get_client(crowned).get_experiment_by_name(tracking.EXPERIMENT)
+    experiment = get_client(crowned).get_experiment_by_name(mlflow_runs.EXPERIMENT)
     assert len(get_client(crowned).search_runs([experiment.experiment_id], f"tags.model_digest = '{digest}'")) == 1
 
 

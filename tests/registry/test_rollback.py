@@ -8,11 +8,11 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from selfie_localizer import tracking
 from selfie_localizer.errors import UserError
 from selfie_localizer.registry import status
 from selfie_localizer.registry.rollback import rollback
 from selfie_localizer.registry.versions import CHAMPION, NAME, Registry, history, number, opened
+from selfie_localizer.tracking import mlflow_runs
 
 
 class Killed(BaseException):
@@ -149,4 +149,4 @@ def test_the_database_may_lie_elsewhere(crowned: Path, tmp_path: Path, monkeypat
     shutil.move(crowned / "mlflow.db", tmp_path / "elsewhere.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
     assert status.collect(crowned)["champion"]["version"] == "1"
-    assert tracking.tracking_uri(crowned) == status.collect(crowned)["registry"]
+    assert mlflow_runs.tracking_uri(crowned) == status.collect(crowned)["registry"]

@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from selfie_localizer import boxes, params, tracking
+from selfie_localizer import boxes, params
 from selfie_localizer.dataset.store import open_store
 from selfie_localizer.errors import UserError
+from selfie_localizer.tracking import mlflow_runs
 from selfie_localizer.training import pictures
 from selfie_localizer.training.train import train
 from tests.training.conftest import make_settings, make_store
@@ -77,13 +78,13 @@ def test_tuned_values_replace_those_of_the_parameters(trained: Path) -> None:
 
 def test_mlflow_has_one_run_with_parameters_curves_pictures_and_the_models_digest(trained: Path) -> None:
     meta = json.loads((trained / "models/tiny/meta.json").read_text())
-    (run,) = tracking.find_runs(trained, "train", "tiny", model_digest=meta["model_digest"])
+    (run,) = mlflow_runs.find_runs(trained, "train", "tiny", model_digest=meta["model_digest"])
     assert run.info.status == "FINISHED"
     assert run.data.params["train.learning_rate"] == "0.004"
     assert run.data.params["train.batch_size"] == "16"
     assert run.data.params["data.labels"] == f"blob {run.data.params['data.train_images']}"
     assert run.data.metrics["best_val_iou"] == pytest.approx(meta["val_iou"])
-    client = mlflow.MlflowClient(tracking.tracking_uri(trained))
+    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(trained))
     for metric in ("loss", "iou", "val_loss", "val_iou", "learning_rate", "images_per_second"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2, 3]
     logged = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
@@ -102,8 +103,8 @@ def test_finished_state_keeps_no_moments_and_a_second_run_takes_its_result(
     (state,) = (trained / ".state/train-tiny").iterdir()
     assert (state / "last.npz").stat().st_size < 20_000
     before = (trained / "models/tiny/meta.json").read_bytes(), (trained / "reports/training/tiny.csv").read_bytes()
-    (run,) = tracking.find_runs(trained, "train", "tiny")
-    client = mlflow.MlflowClient(tracking.tracking_uri(trained))
+    (run,) = mlflow_runs.find_runs(trained, "train", "tiny")
+    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(trained))
     # What a process that was killed while it logged the model leaves.
     client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
     settings = make_settings(keep_every_epoch=True, warmup_epochs=0.0)
@@ -111,7 +112,7 @@ def test_finished_state_keeps_no_moments_and_a_second_run_takes_its_result(
     assert "finished before" in capsys.readouterr().err
     after = (trained / "models/tiny/meta.json").read_bytes(), (trained / "reports/training/tiny.csv").read_bytes()
     assert after == before
-    assert len(tracking.find_runs(trained, "train", "tiny")) == 1
+    assert len(mlflow_runs.find_runs(trained, "train", "tiny")) == 1
     assert [str(model.status) for model in client.search_logged_models([run.info.experiment_id])] == ["READY"]
 
 
@@ -161,6 +162,6 @@ def test_ctrl_c_exits_with_130_and_the_command_says_how_to_go_on(tmp_path: Path,
     assert ".state/train-tiny/" in told
     assert "run the same command again" in lines[-1]
     assert not any("Traceback" in line for line in lines)
-    (run,) = tracking.find_runs(tmp_path, "train", "tiny")
+    (run,) = mlflow_runs.find_runs(tmp_path, "train", "tiny")
     assert run.info.status == "KILLED"
     assert not (tmp_path / "models/tiny").exists()

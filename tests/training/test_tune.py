@@ -12,8 +12,9 @@ import numpy as np
 import optuna
 import pytest
 
-from selfie_localizer import params, tracking
+from selfie_localizer import params
 from selfie_localizer.errors import UserError
+from selfie_localizer.tracking import mlflow_runs
 from selfie_localizer.training import fit as fitting
 from selfie_localizer.training import loop, pictures
 from selfie_localizer.training.tune import tune, tuned
@@ -97,12 +98,12 @@ def read_result(root: Path) -> dict[str, Any]:
 
 def get_trials(root: Path) -> list[Any]:
     """Returns the trials' runs in the order of their numbers."""
-    return sorted(tracking.find_runs(root, "trial", "tiny"), key=lambda run: int(run.info.run_name.split()[-1]))
+    return sorted(mlflow_runs.find_runs(root, "trial", "tiny"), key=lambda run: int(run.info.run_name.split()[-1]))
 
 
 def read_runs(root: Path) -> list[tuple[str, str, bool, Values, float | None]]:
     """Returns name, status, whether it is nested, parameters and best IoU of each run, as a user sees them."""
-    (study,) = tracking.find_runs(root, "tune", "tiny")
+    (study,) = mlflow_runs.find_runs(root, "tune", "tiny")
     return [
         (
             run.info.run_name,
@@ -118,14 +119,14 @@ def read_runs(root: Path) -> list[tuple[str, str, bool, Values, float | None]]:
 def test_trials_are_trained_and_logged_in_runs_nested_under_the_study(root: Path) -> None:
     tune(make_search(trials=2, epochs=2), "tiny", root)
     result = read_result(root)
-    (study,) = tracking.find_runs(root, "tune", "tiny")
+    (study,) = mlflow_runs.find_runs(root, "tune", "tiny")
     trials = get_trials(root)
     assert [run[:3] for run in read_runs(root)] == [
         ("tiny tuning", "FINISHED", False),
         ("tiny trial 1", "FINISHED", True),
         ("tiny trial 2", "FINISHED", True),
     ]
-    client = mlflow.MlflowClient(tracking.tracking_uri(root))
+    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(root))
     for run in trials:
         assert set(run.data.params) == set(SPACE)
         assert run.data.tags["outcome"] == "complete"

@@ -12,13 +12,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from selfie_localizer import boxes, files, images, parallel, params
-from selfie_localizer.dataset.convention import adopt
-from selfie_localizer.dataset.fusion import describe, draw, fuse
 from selfie_localizer.dataset.known import read_known
 from selfie_localizer.dataset.negatives import read_negatives
-from selfie_localizer.dataset.quality import read_boxes
 from selfie_localizer.dataset.store import BOX, REVIEW, REVIEWED, SCORE, SPLITS, STORE, TRUSTED, TRUTH, write_store
 from selfie_localizer.errors import UserError
+from selfie_localizer.labels.convention import adopt
+from selfie_localizer.labels.fusion import describe, draw, fuse
+from selfie_localizer.labels.quality import read_boxes
 from selfie_localizer.progress import Progress, say
 
 CHUNK = 64

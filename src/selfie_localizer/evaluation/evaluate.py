@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, files, images, parallel, params, tracking
+from selfie_localizer import boxes, files, images, parallel, params
 from selfie_localizer.dataset.prepare import read_opinions
 from selfie_localizer.dataset.store import REVIEW, STORE, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation import pictures
 from selfie_localizer.evaluation.scores import judge, paired_difference, summarise, summarise_score
 from selfie_localizer.progress import say
-from selfie_localizer.runlog import Run
+from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking.resilient_run import Run
 
 MEAN_BOX, HAAR, FIRST_MODEL = "baseline-mean-box", "baseline-haar", "baseline-first-model"
 
@@ -106,7 +107,7 @@ def _haar(settings: params.Annotate, table: pd.DataFrame, workers: int, root: Pa
 
 
 def _haar_chunk(settings: params.Annotate, folder: Path, names: list[str]) -> NDArray[np.float64]:
-    from selfie_localizer.dataset.haar import detect
+    from selfie_localizer.annotators.haar import detect
 
     found = np.full((len(names), 4), np.nan)
     for row, name in enumerate(names):
@@ -132,11 +133,11 @@ def _comparison(
 def _log(backbone: str, summary: dict[str, Any], root: Path) -> None:
     """Adds the scores to the training run of this very model; after a run-cache hit there may be none."""
     meta = json.loads((root / "models" / backbone / "meta.json").read_text())
-    runs = tracking.find_runs(root, "train", backbone, model_digest=meta["model_digest"])
+    runs = mlflow_runs.find_runs(root, "train", backbone, model_digest=meta["model_digest"])
     if not runs:
         say(f"evaluate: MLflow has no training run of {backbone}'s model, so its scores are in reports/ only")
         return
-    run = Run(tracking.tracking_uri(root), root / f".state/tracking/evaluate-{backbone}.jsonl", runs[0].info.run_id)
+    run = Run(mlflow_runs.tracking_uri(root), root / f".state/tracking/evaluate-{backbone}.jsonl", runs[0].info.run_id)
     run.metrics({key: value for key, value in summary.items() if isinstance(value, float)})
     for path in sorted((root / "reports/evaluation").glob(f"{backbone}*.png")):
         run.artifact(path, "evaluation")

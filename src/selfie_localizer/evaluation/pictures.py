@@ -7,9 +7,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from selfie_localizer import sheets
 from selfie_localizer.dataset.store import BOX, TRUTH
-from selfie_localizer.evaluation.calibration import reliability
+from selfie_localizer.evaluation.reliability import reliability
+from selfie_localizer.photos import sheets
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes
-from selfie_localizer.evaluation.calibration import area_under_roc, recommend, reliability
+from selfie_localizer.evaluation.reliability import area_under_roc, recommend, reliability
 
 RESAMPLES = 2000
 

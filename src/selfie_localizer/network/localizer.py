@@ -7,7 +7,7 @@ from keras import layers as kl
 
 from selfie_localizer import params
 from selfie_localizer.errors import UsageError
-from selfie_localizer.network import backbones, starter
+from selfie_localizer.network import backbones, starter_weights
 from selfie_localizer.network.layers import FIRST_DISTANCE, AttentionBox, CentreSizeBox, ResizeLike
 
 Tensor = Any
@@ -48,7 +48,7 @@ def build(backbone: params.Backbone, network: params.Network, image_size: int | 
     output = kl.Concatenate(dtype="float32", name="box_and_score")([box, score])
     model = keras.Model(image, output, name="localizer")
     if backbone.weights == "starter":
-        starter.load(model, backbone.architecture)
+        starter_weights.load(model, backbone.architecture)
     return model
 
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfie_localizer import files, params, tracking
+from selfie_localizer import files, params
 from selfie_localizer.dataset.store import STORE
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
 from selfie_localizer.registry.versions import Registry, has_files, number
 from selfie_localizer.state import locked_state
+from selfie_localizer.tracking import mlflow_runs
 
 EVALUATION = Path("reports/evaluation")
 SERVED = "served"
@@ -57,7 +58,7 @@ def best(settings: params.Params, root: Path) -> Candidate:
 
 def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
     """Returns the candidate's version, which is made where the registry does not have this model yet."""
-    data = tracking.data_version(root)
+    data = mlflow_runs.data_version(root)
     current = {
         "test_iou": candidate.test_iou,
         "test_split": candidate.test_split,
@@ -86,19 +87,19 @@ def _run(candidate: Candidate, root: Path) -> tuple[str, str]:
     A run-cache hit skips training, and a database may be gone: then the model gets a run of its own.
     """
     for stage in ("train", "promote"):
-        for run in tracking.find_runs(root, stage, candidate.backbone, model_digest=candidate.digest):
+        for run in mlflow_runs.find_runs(root, stage, candidate.backbone, model_digest=candidate.digest):
             return run.info.run_id, run.data.tags.get("mlflow.source.git.commit", "")
     say(f"promote: MLflow has no training run of {candidate.backbone}'s model, so it gets a run of its own")
     with (
         locked_state("promote", candidate.digest, root / ".state") as state,
-        tracking.open_run("promote", candidate.backbone, root, state) as run,
+        mlflow_runs.open_run("promote", candidate.backbone, root, state) as run,
     ):
-        run.params(tracking.flat(candidate.meta["settings"]))
+        run.params(mlflow_runs.flat(candidate.meta["settings"]))
         run.metrics({"best_val_iou": candidate.meta["val_iou"], "test_iou": candidate.test_iou})
         run.tags({"model_digest": candidate.digest})
     if run.id is None:
         raise UserError(f"MLflow at {run.uri} does not answer; start its server and run `dvc repro promote` again")
-    return run.id, tracking.git_commit(root)
+    return run.id, mlflow_runs.git_commit(root)
 
 
 def _logged(registry: Registry, run_id: str) -> str | None:
@@ -112,10 +113,10 @@ def _logged(registry: Registry, run_id: str) -> str | None:
 
 
 def _log(candidate: Candidate, registry: Registry, run_id: str, root: Path) -> str:
-    from selfie_localizer.registry import package
+    from selfie_localizer.serving import mlflow_model
 
     path = root / "models" / candidate.backbone / "model.keras"
-    logged = package.log_served(path, candidate.meta, run_id, SERVED, uri=registry.uri)
+    logged = mlflow_model.log_served(path, candidate.meta, run_id, SERVED, uri=registry.uri)
     return str(logged.model_id)
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from selfie_localizer import files
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import Progress
-from selfie_localizer.registry import ask
+from selfie_localizer.registry import answer_script
 from selfie_localizer.registry.versions import NAME, Registry
-from selfie_localizer.runlog import mlflow_at
+from selfie_localizer.tracking.resilient_run import mlflow_at
 
 
 class CannotAnswerError(Exception):
@@ -59,7 +59,7 @@ def answers(registry: Registry, version: str, images: Sequence[Path], label: str
         command = [
             sys.executable,
             "-P",
-            ask.__file__,
+            answer_script.__file__,
             str(model),
             str(work / "request.json"),
             str(work / "answer.json"),

@@ -21,10 +21,11 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from selfie_localizer import files, tracking
+from selfie_localizer import files
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
-from selfie_localizer.runlog import mlflow_at
+from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking.resilient_run import mlflow_at
 
 NAME = "selfie-localizer"
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -41,7 +42,7 @@ class Registry:
     def __init__(self, uri: str) -> None:
         import mlflow
 
-        tracking.quiet()
+        mlflow_runs.quiet()
         self.uri = uri
         self.client = mlflow.MlflowClient(uri)
 
@@ -132,7 +133,7 @@ def opened(root: Path, create: bool = False) -> Iterator[Registry]:
     Raises:
         UserError: It is not there, does not answer or refuses.
     """
-    uri = tracking.tracking_uri(root)
+    uri = mlflow_runs.tracking_uri(root)
     database = _database(uri)
     if database is not None and not database.exists() and not create:
         raise UserError(f"no model is registered: there is no {database} yet; run `dvc repro` first")
@@ -155,7 +156,7 @@ def locked(root: Path) -> Iterator[None]:
     The system frees the lock when its process ends, however it ends. It lies beside the database, or, for a server,
     where every project of this user finds it.
     """
-    uri = tracking.tracking_uri(root)
+    uri = mlflow_runs.tracking_uri(root)
     database = _database(uri)
     if database is not None:
         path = database.parent / ".state/registry.lock"

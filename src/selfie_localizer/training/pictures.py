@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, sheets
+from selfie_localizer import boxes
 from selfie_localizer.dataset.store import Store
 from selfie_localizer.files import atomic_write
+from selfie_localizer.photos import sheets
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from selfie_localizer import files, params, tracking
+from selfie_localizer import files, params
 from selfie_localizer.dataset.store import STORE, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
-from selfie_localizer.runlog import Run
 from selfie_localizer.state import locked_state
+from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking.resilient_run import Run
 
 if TYPE_CHECKING:
     from selfie_localizer.training.hardware import Hardware
@@ -53,11 +54,11 @@ def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> Non
     machine = hardware.choose(settings.train, len(rows), store.size, label)
     with (
         locked_state(f"train-{backbone}", _fingerprint(settings, backbone, store, machine), root / ".state") as state,
-        tracking.open_run("train", backbone, root, state) as run,
+        mlflow_runs.open_run("train", backbone, root, state) as run,
     ):
         run.params(_parameters(settings, backbone, store, machine))
-        run.dataset("selfies", tracking.data_version(root), "data", "training")
-        with tracking.system_metrics(run):
+        run.dataset("selfies", mlflow_runs.data_version(root), "data", "training")
+        with mlflow_runs.system_metrics(run):
             result = fit.fit_backbone(
                 settings,
                 backbone,
@@ -89,13 +90,13 @@ def _tuned(settings: params.Params, backbone: str, root: Path) -> params.Params:
 
 
 def _fingerprint(settings: params.Params, backbone: str, store: Store, machine: "Hardware") -> str:
-    from selfie_localizer.network import starter
+    from selfie_localizer.network import starter_weights
     from selfie_localizer.training import fit
 
     used = settings.model_dump(include={"seed", "network", "augment", "train"})
     row = settings.backbones[backbone]
     hardware = machine.precision, machine.batch_size, machine.devices
-    return files.digest(used, row.model_dump(), starter.digest_of(row), store.digest, fit.code(), *hardware)
+    return files.digest(used, row.model_dump(), starter_weights.digest_of(row), store.digest, fit.code(), *hardware)
 
 
 def _parameters(settings: params.Params, backbone: str, store: Store, machine: "Hardware") -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _parameters(settings: params.Params, backbone: str, store: Store, machine: "
     used["data"]["image_size"] = store.size
     sources = store.table["source"].iloc[store.indices("train")].value_counts()
     used["data"]["labels"] = ", ".join(f"{source} {count:,}" for source, count in sources.items())
-    return tracking.flat(used)
+    return mlflow_runs.flat(used)
 
 
 def _meta(

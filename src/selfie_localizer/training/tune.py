@@ -9,12 +9,13 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from selfie_localizer import files, params, tracking
+from selfie_localizer import files, params
 from selfie_localizer.dataset.store import STORE, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
-from selfie_localizer.runlog import Run
 from selfie_localizer.state import locked_state
+from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking.resilient_run import Run
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Marks a trial that came to nothing. It counts as a complete one of IoU 0, from which the sampler learns.
@@ -67,7 +68,7 @@ def _search(settings: params.Params, backbone: str, root: Path) -> dict[str, Any
     with locked_state(f"tune-{backbone}", _fingerprint(settings, backbone, store), root / ".state") as state:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = _open_study(backbone, state)
-        with tracking.open_run("tune", backbone, root, state) as run:
+        with mlflow_runs.open_run("tune", backbone, root, state) as run:
             _describe(run, settings, store, root)
             while len(_finished(study)) < settings.tune.trials:
                 _try_one(study, settings, backbone, store, root, state, run)
@@ -135,7 +136,7 @@ def _try_one(
     order = np.random.default_rng(settings.seed).permutation(len(train))
     train = np.sort(train[order[: max(1, round(settings.tune.fraction * len(train)))]])
     best, outcome = 0.0, "complete"
-    with tracking.open_run("trial", backbone, root, state, parent.id, number + 1) as run:
+    with mlflow_runs.open_run("trial", backbone, root, state, parent.id, number + 1) as run:
         run.params(values)
 
         def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -166,14 +167,14 @@ def _try_one(
 
 
 def _fingerprint(settings: params.Params, backbone: str, store: Store) -> str:
-    from selfie_localizer.network import starter
+    from selfie_localizer.network import starter_weights
     from selfie_localizer.training.fit import code
 
     content = settings.model_dump(include={"seed", "network", "augment", "train", "tune"})
     # More trials go on with the study that is there.
     content["tune"].pop("trials")
     row = settings.backbones[backbone]
-    return files.digest(content, row.model_dump(), starter.digest_of(row), store.digest, code())
+    return files.digest(content, row.model_dump(), starter_weights.digest_of(row), store.digest, code())
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -226,8 +227,8 @@ def _result(study: optuna.Study, count: int, backbone: str) -> dict[str, Any]:
 
 
 def _describe(run: Run, settings: params.Params, store: Store, root: Path) -> None:
-    run.params(tracking.flat({"tune": settings.tune.model_dump(), "seed": settings.seed}))
-    run.dataset("selfies", tracking.data_version(root), "data", "tuning")
+    run.params(mlflow_runs.flat({"tune": settings.tune.model_dump(), "seed": settings.seed}))
+    run.dataset("selfies", mlflow_runs.data_version(root), "data", "tuning")
 
 
 def _log_result(run: Run, study: optuna.Study, result: Mapping[str, Any], state: Path) -> None:

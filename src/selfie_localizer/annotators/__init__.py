@@ -1,0 +1,1 @@
+"""Whoever says where the face is on an image, and the stage that asks them."""

@@ -1,0 +1,1 @@
+"""What people use: boxes for their own photos, and the summary."""

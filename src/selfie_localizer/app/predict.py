@@ -1,0 +1,216 @@
+"""Boxes for files and folders: the `predict` command."""
+
+import csv
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TextIO
+
+import numpy as np
+
+from selfie_localizer import files, images
+from selfie_localizer.errors import UsageError, UserError
+from selfie_localizer.progress import say, track
+from selfie_localizer.serving import find_model, mlflow_model
+from selfie_localizer.serving.locator import CHUNK, COLUMNS, Locator, Row, load_network
+
+Format = Literal["table", "json", "csv"]
+
+_WIDEST_NAME = 60
+_GREEN = (0, 255, 0)
+
+
+def predict(
+    paths: Sequence[str],
+    model: str | None = None,
+    form: Format = "table",
+    draw: Path | None = None,
+    min_score: float = 0.0,
+    root: Path = Path("."),
+    out: TextIO | None = None,
+) -> None:
+    """Prints the box of the face on each image, in order, as they are found.
+
+    Memory does not grow with the number of images but for their names.
+
+    Args:
+        paths: Files, folders (searched through for JPEG, PNG and WebP) and glob patterns (`**` goes any depth).
+        model: A URI such as `models:/selfie-localizer/3` or `runs:/ID`, or a folder with a `model.keras` or a served
+            model; None is the champion.
+        form: `table`, `json` (one array) or `csv`.
+        draw: Folder for pictures with box and score, in the same subfolders as the images; None draws none.
+        min_score: Images with a lower score are neither printed nor drawn; how many they were is said at the end.
+        root: The project's folder.
+        out: Where to print; stdout by default.
+
+    Raises:
+        UsageError: There are no images, or `draw` would overwrite them.
+        UserError: There is no such model or, raised at the end, some image could not be used; each is on stderr.
+    """
+    out = out if out is not None else sys.stdout
+    found = find(paths, draw)
+    if not found:
+        raise UsageError(f"no JPEG, PNG or WebP image in {', '.join(paths)}")
+    targets = _targets(found, draw) if draw is not None else {}
+    locator = load(model, root)
+    failed: list[str] = []
+    doubtful = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal doubtful
+        for path, row in located:
+            if row["error"] is None and row["score"] < min_score:
+                doubtful += 1
+                continue
+            if path in targets and row["error"] is None:
+                row["error"] = _draw(path, row, targets[path])
+            if row["error"] is not None:
+                failed.append(f"{_shown(path)}: {row['error']}")
+            yield {"image": _shown(path), **row}
+
+    located: Iterable[tuple[Path, Row]] = _locate(locator, found)
+    # On a terminal the results themselves show the progress, and a bar would run through them.
+    if not out.isatty():
+        located = track(located, len(found), "predict")
+    if form == "table":
+        _write_table(rows(), max(len(str(path)) for path in found), out)
+    elif form == "csv":
+        _write_csv(rows(), out)
+    else:
+        _write_json(rows(), out)
+    out.flush()
+    if doubtful:
+        say(f"{doubtful:,} of {len(found):,} images have a score below {min_score:g} and are left out")
+    for line in failed:
+        say(line)
+    if failed:
+        raise UserError(f"{len(failed):,} of {len(found):,} images could not be used; they are listed above")
+
+
+def find(paths: Sequence[str], skip: Path | None = None) -> list[Path]:
+    """Returns the images that files, folders and glob patterns name, each once, folders in alphabetical order.
+
+    Args:
+        paths: What the user named; a file need neither exist nor look like an image.
+        skip: A folder that is left out when its parents are searched through.
+    """
+    found: dict[Path, None] = {}
+    for text in paths:
+        is_pattern = glob.has_magic(text) and not Path(text).exists()
+        for name in sorted(glob.glob(text, recursive=True)) if is_pattern else [text]:
+            path = Path(name)
+            found |= dict.fromkeys(_walk(path, skip) if path.is_dir() else [path])
+    return list(found)
+
+
+def _walk(folder: Path, skip: Path | None) -> list[Path]:
+    inside = [path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES and path.is_file()]
+    if skip is not None and skip.resolve() != folder.resolve():
+        hidden = skip.resolve()
+        inside = [path for path in inside if not path.resolve().is_relative_to(hidden)]
+    return sorted(inside)
+
+
+def _targets(found: Sequence[Path], draw: Path) -> dict[Path, Path]:
+    """Returns where each image's picture goes: its path from the folder that all images share."""
+    parents = [os.path.abspath(path.parent) for path in found]
+    shared = os.path.commonpath(parents)
+    targets = {}
+    for path, parent in zip(found, parents, strict=True):
+        name = path.name if path.suffix.lower() in images.SUFFIXES else f"{path.name}.jpg"
+        targets[path] = draw / os.path.relpath(parent, shared) / name
+    originals = {path.resolve() for path in found}
+    if any(target.resolve() in originals for target in targets.values()):
+        raise UsageError(f"--draw {draw} would overwrite the images; give another folder")
+    try:
+        draw.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--draw {draw}: cannot be made ({error.strerror})") from None
+    return targets
+
+
+def _locate(locator: Locator, found: Sequence[Path]) -> Iterator[tuple[Path, Row]]:
+    for start in range(0, len(found), CHUNK):
+        chunk = found[start : start + CHUNK]
+        yield from zip(chunk, locator.locate(chunk, images.read_bytes), strict=True)
+
+
+def _draw(path: Path, row: Row, target: Path) -> str | None:
+    """Writes the image with its box and score; returns why it could not."""
+    import cv2
+
+    try:
+        picture = cv2.cvtColor(images.read(path), cv2.COLOR_RGB2BGR)
+        thickness = max(2, round(max(picture.shape[:2]) / 200))
+        x1, y1, x2, y2 = (round(row[key]) for key in ("x1", "y1", "x2", "y2"))
+        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _GREEN, thickness)
+        size = thickness / 4
+        foot = (max(x1, 0), max(y1 - 2 * thickness, round(25 * size)))
+        cv2.putText(
+            picture, f"{row['score']:.2f}", foot, cv2.FONT_HERSHEY_SIMPLEX, size, _GREEN, max(1, thickness // 2)
+        )
+        with files.atomic_write(target) as temporary:
+            if not cv2.imwrite(str(temporary), picture):
+                return f"{target} cannot be written"
+    except images.ImageError as error:
+        return str(error)
+    except OSError as error:
+        return f"{target} cannot be written ({error.strerror})"
+    return None
+
+
+def _write_table(rows: Iterable[Row], widest: int, out: TextIO) -> None:
+    width = min(max(widest, len("image")), _WIDEST_NAME)
+    line = "{:<" + str(width) + "}  {:>8} {:>8} {:>8} {:>8}  {:>13}  {:>5}"
+    print(line.format("image", "x1", "y1", "x2", "y2", "size", "score"), file=out)
+    for row in rows:
+        if row["score"] is None:
+            print(f"{row['image']:<{width}}  {row['error']}", file=out)
+            continue
+        box = [f"{row[key]:.1f}" for key in ("x1", "y1", "x2", "y2")]
+        size = f"{row['width']} x {row['height']}"
+        print(line.format(row["image"], *box, size, f"{row['score']:.2f}"), file=out)
+
+
+def _write_csv(rows: Iterable[Row], out: TextIO) -> None:
+    writer = csv.DictWriter(out, ("image", *COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _write_json(rows: Iterable[Row], out: TextIO) -> None:
+    """Writes one array, a row to a line, without holding all rows."""
+    out.write("[")
+    separator = "\n"
+    for row in rows:
+        out.write(separator + json.dumps(row, ensure_ascii=False, allow_nan=False))
+        separator = ",\n"
+    out.write("\n]\n")
+
+
+def load(model: str | None, root: Path = Path(".")) -> Locator:
+    """Loads a model; see `predict` for the names it may have.
+
+    Raises:
+        UserError: There is no such model, or it is not a localizer.
+    """
+    name = model or find_model.CHAMPION
+    with find_model.folder(name, root) as folder:
+        network = folder / "artifacts" / mlflow_model.NETWORK
+        # A served model is asked as it would be served; it needs no TensorFlow.
+        if network.exists():
+            try:
+                return Locator(load_network(network), find_model.meta(folder)["image_size"])
+            # The runtime's errors have nothing in common but this.
+            except Exception as error:
+                raise UserError(f"{name}: cannot be loaded ({find_model.first_line(error)})") from None
+        trained = find_model.load_trained(name, folder, root)
+    return Locator(lambda pixels: np.asarray(trained.model.predict_on_batch(pixels)), trained.image_size)
+
+
+def _shown(path: Path) -> str:
+    """Returns a path as text that can be printed, whatever bytes its name has."""
+    return os.fsencode(path).decode(errors="replace")

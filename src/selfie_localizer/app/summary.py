@@ -1,0 +1,90 @@
+"""What the pipeline made, in one screen, and what to type next."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from selfie_localizer.errors import UserError
+from selfie_localizer.labels.fusion import describe
+
+BASELINES = {"baseline-mean-box": "mean box", "baseline-haar": "Haar cascade", "baseline-first-model": "first model"}
+
+
+def collect(root: Path = Path(".")) -> dict[str, Any]:
+    """Gathers the figures of the reports.
+
+    Returns:
+        Sections `annotate`, `validate`, `prepare` and `models`, each only where its stage has run.
+
+    Raises:
+        UserError: No stage has run here.
+    """
+    reports = root / "reports"
+    found: dict[str, Any] = {
+        stage: _read(reports / name)
+        for stage, name in (
+            ("annotate", "annotate.json"),
+            ("validate", "validation.json"),
+            ("prepare", "prepare.json"),
+        )
+    }
+    found = {stage: content for stage, content in found.items() if content}
+    models = [
+        {"name": path.stem, **_read(path), **_read(reports / "training" / path.name)}
+        for path in sorted((reports / "evaluation").glob("*.json"))
+        if path.stem != "comparison"
+    ]
+    if models:
+        found["models"] = sorted(models, key=lambda model: -model["test_iou"])
+    if not found:
+        raise UserError("nothing to sum up yet: run `make run`, or `dvc repro` in the project's folder")
+    return found
+
+
+def table(root: Path = Path(".")) -> str:
+    """Returns the summary as text for people."""
+    found = collect(root)
+    lines = []
+    if "annotate" in found:
+        report = found["annotate"]
+        share = report["found"] / max(report["readable"], 1)
+        lines.append(f"faces     {report['found']:,} of {report['readable']:,} images have a box ({share:.0%})")
+    if "validate" in found:
+        report = found["validate"]
+        lines.append(f"checked   {report['accepted']:,} rows accepted, {report['rejected']:,} in quarantine")
+    if "prepare" in found:
+        report = found["prepare"].get("review")
+        if report and (changes := describe(report)):
+            lines.append(f"reviewed  {changes}")
+        splits = found["prepare"]["splits"]
+        lines.append("arrays    " + ", ".join(f"{splits[name]['images']:,} {name}" for name in splits))
+    if "models" in found:
+        lines += ["", f"{'':14}{'test IoU':>9}  {'95 % interval':<15}{'over 0.5':>9}{'over 0.75':>10}{'minutes':>9}"]
+        for model in found["models"]:
+            minutes = f"{model['minutes']:.1f}" if "minutes" in model else ""
+            lines.append(
+                f"{BASELINES.get(model['name'], model['name']):14}{model['test_iou']:9.3f}  "
+                f"{model['test_iou_low']:.3f} to {model['test_iou_high']:.3f} "
+                f"{model['share_over_0.5']:9.0%}{model['share_over_0.75']:10.0%}{minutes:>9}"
+            )
+    lines += ["", *_next(found)]
+    return "\n".join(lines)
+
+
+def _next(found: dict[str, Any]) -> list[str]:
+    steps = [("open reports/validation/index.html", "the boxes, what was rejected and why")]
+    if "models" in found:
+        served = "models:/selfie-localizer@champion"
+        steps = [
+            ("source .venv/bin/activate", "so that the next commands are found"),
+            ("mlflow ui", "the backbones side by side, at http://127.0.0.1:5000"),
+            ("selfie-localizer predict PATH --draw boxes", "boxes for your own photos, and pictures of them in boxes/"),
+            (f"mlflow models serve -m {served} --env-manager local -p 5001", "the champion over HTTP"),
+        ]
+    else:
+        steps.append(("source .venv/bin/activate && dvc repro", "runs again what has changed, which is nothing now"))
+    return ["What next:", *(f"  {command:60}  {meaning}" for command, meaning in steps)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

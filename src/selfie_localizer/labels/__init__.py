@@ -1,0 +1,1 @@
+"""From what annotators say to the one box that training believes."""

@@ -1,0 +1,1 @@
+"""A trained localizer as others use it: exported, logged, served, found again."""

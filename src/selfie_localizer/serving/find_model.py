@@ -1,0 +1,135 @@
+"""Finds a model by what a user calls it: a folder, a run, a version or an alias of the registry."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfie_localizer.errors import UserError
+from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking.resilient_run import mlflow_at
+
+CHAMPION = "models:/selfie-localizer@champion"
+
+# In models/BACKBONE/, or in what a training run logged.
+_KERAS = ("model.keras", "data/model.keras")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained localizer.
+
+    Attributes:
+        model: The Keras model, in float32.
+        image_size: Side of its square images in pixels.
+    """
+
+    model: Any
+    image_size: int
+
+
+@contextlib.contextmanager
+def folder(name: str, root: Path = Path(".")) -> Iterator[Path]:
+    """Gives the folder of a model; where the name is a URI, that of a copy which is gone afterwards.
+
+    Args:
+        name: A folder, or a URI such as `models:/selfie-localizer/3`, `models:/selfie-localizer@champion` or `runs:/ID`
+            of a training run.
+        root: The project's folder.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    with tempfile.TemporaryDirectory(prefix="selfie-localizer-") as holder:
+        found = _download(name, root, Path(holder)) if ":/" in name else Path(name)
+        if not found.is_dir():
+            raise UserError(
+                f"{name}: no such folder; give one, or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID"
+            )
+        yield found
+
+
+def meta(served: Path) -> dict[str, Any]:
+    """Returns what is known of a served model, see `package.log_served`.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    return _json(served / "artifacts/meta.json")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: missing or damaged ({first_line(error)})") from None
+    return content
+
+
+def load_trained(name: str, found: Path, root: Path = Path(".")) -> Trained:
+    """Loads the Keras model of a folder that `folder` gave.
+
+    A served model has none in it; the one that it was made from is known by its digest, and is looked for in `models/`
+    and in the training runs.
+
+    Raises:
+        UserError: There is none, or it cannot be loaded.
+    """
+    from selfie_localizer.network import inference
+
+    with tempfile.TemporaryDirectory(prefix="selfie-localizer-") as holder:
+        path = next((found / part for part in _KERAS if (found / part).exists()), None)
+        if path is None and (found / "artifacts/meta.json").exists():
+            path = _origin(name, meta(found), root, Path(holder))
+        if path is None:
+            raise UserError(f"{name}: holds neither a model.keras nor a served model of this project")
+        model = inference.load(path)
+        size = model.input_shape[1]
+        if size is None:
+            size = _json(path.with_name("meta.json"))["image_size"]
+    return Trained(model, size)
+
+
+def _origin(name: str, known: dict[str, Any], root: Path, holder: Path) -> Path:
+    digest, backbone = known["model_digest"], known["backbone"]
+    for candidate in sorted((root / "models").glob("*/meta.json")):
+        if _json(candidate).get("model_digest") == digest:
+            return candidate.with_name("model.keras")
+    for run in mlflow_runs.find_runs(root, "train", backbone, model_digest=digest):
+        # A run whose files are gone is as good as none.
+        with contextlib.suppress(UserError):
+            return _download(f"runs:/{run.info.run_id}", root, holder) / _KERAS[1]
+    raise UserError(
+        f"{name}: the Keras model that it was made from is neither in models/ nor in a training run; "
+        "give the folder of one by --model"
+    )
+
+
+def _download(name: str, root: Path, holder: Path) -> Path:
+    uri = mlflow_runs.tracking_uri(root)
+    database = uri.removeprefix("sqlite:///")
+    hint = "run `dvc repro` first, or give another --model"
+    # MLflow would make an empty one.
+    if database != uri and not Path(database).exists():
+        raise UserError(f"{name}: there is no {database} yet; {hint}")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    mlflow_runs.quiet()
+    # A training run keeps its network under the name `model`.
+    full = f"{name}/model" if name.startswith("runs:/") and name.count("/") == 1 else name
+    try:
+        with mlflow_at(uri):
+            return Path(mlflow.artifacts.download_artifacts(full, dst_path=str(holder)))
+    except (MlflowException, OSError) as error:
+        raise UserError(f"{name}: not found in {uri} ({first_line(error)}); {hint}") from None
+
+
+def first_line(error: Exception) -> str:
+    """Returns what fits into a message of one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

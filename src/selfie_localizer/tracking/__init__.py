@@ -1,0 +1,1 @@
+"""MLflow: how runs are named, tagged, nested and sent."""

@@ -1,0 +1,67 @@
+"""Starter weights arrive in the localizer, as far as they fit, and what is missing is one line."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from selfie_localizer import params
+from selfie_localizer.errors import UserError
+from selfie_localizer.network import localizer, starter_weights
+from tests.training.conftest import TINY
+
+ROW = params.Backbone(architecture="VGGBackbone", arguments=TINY.arguments, weights="starter")
+
+
+def build(row: params.Backbone, width: int = 16, seed: int = 0) -> keras.Model:
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    return localizer.build(row, params.Network(head_width=width), 32)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_localizer_starts_from_the_saved_one_to_16_bits(here: Path) -> None:
+    saved = build(TINY, seed=1)
+    starter_weights.save(saved, starter_weights.path_of("VGGBackbone"))
+    loaded = build(ROW, seed=2)
+    for mine, theirs in zip(loaded.variables, saved.variables, strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-6, err_msg=mine.path)
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
+    np.testing.assert_allclose(loaded.predict_on_batch(pixels), saved.predict_on_batch(pixels), atol=2e-3)
+
+
+def test_a_head_of_another_width_stays_random_on_the_starter_backbone(here: Path) -> None:
+    saved = build(TINY, seed=1)
+    starter_weights.save(saved, starter_weights.path_of("VGGBackbone"))
+    loaded, fresh = build(ROW, width=8, seed=2), build(TINY, width=8, seed=2)
+    backbone = {v.path: v.numpy() for v in saved.variables}
+    for mine, random in zip(loaded.variables, fresh.variables, strict=True):
+        same = mine.path in backbone and backbone[mine.path].shape == tuple(mine.shape)
+        expected = backbone[mine.path] if same else random.numpy()
+        np.testing.assert_allclose(mine.numpy(), expected, rtol=1e-3, atol=1e-6, err_msg=mine.path)
+
+
+def test_missing_or_foreign_weights_are_one_line_that_says_what_to_do(here: Path) -> None:
+    with pytest.raises(UserError, match=r"no starter weights of VGGBackbone here; fetch them by `dvc pull"):
+        build(ROW)
+    starter_weights.STARTER.mkdir()
+    starter_weights.path_of("VGGBackbone").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be read"):
+        build(ROW)
+    np.savez(starter_weights.path_of("VGGBackbone"), other=np.zeros(3))
+    with pytest.raises(UserError, match="no weights of this network"):
+        build(ROW)
+
+
+def test_a_value_beyond_16_bits_is_refused_before_anything_is_written(here: Path) -> None:
+    model = build(TINY)
+    model.variables[0].assign(np.full(model.variables[0].shape, 1e6))
+    with pytest.raises(ValueError, match="does not fit in 16 bits"):
+        starter_weights.save(model, starter_weights.path_of("VGGBackbone"))
+    assert not starter_weights.path_of("VGGBackbone").exists()

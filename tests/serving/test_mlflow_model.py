@@ -1,0 +1,67 @@
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfie_localizer.errors import UserError
+from selfie_localizer.serving import mlflow_model
+from selfie_localizer.serving.locator import Locator, from_base64
+from tests.registry.pictures import jpeg
+
+GOOD = base64.b64encode(jpeg(0)).decode()
+
+
+def test_the_logged_model_holds_only_what_serving_needs(served: Path) -> None:
+    requirements = {line.split("==")[0] for line in (served / "requirements.txt").read_text().split()}
+    assert requirements == {"mlflow", "onnxruntime", "numpy", "pandas", "opencv-python-headless", "pillow"}
+    code = {str(path.relative_to(served / "code")) for path in (served / "code").rglob("*.py")}
+    assert code == {f"selfie_localizer/{part}" for part in mlflow_model.CODE}
+
+
+def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        mlflow_model.save_served(tmp_path / "model.keras", {"image_size": 64}, tmp_path / "served")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "served").exists()
+
+
+def test_log_served_registers_a_version_of_a_run(trained: Path, tmp_path: Path, empty_database: Path) -> None:
+    import shutil
+
+    import mlflow
+
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    experiment = client.create_experiment("selfie-localizer", artifact_location=(tmp_path / "artifacts").as_uri())
+    run = client.create_run(experiment)
+    meta = json.loads((trained / "meta.json").read_text())
+    info = mlflow_model.log_served(
+        trained / "model.keras", meta, run.info.run_id, uri=uri, registered_name="selfie-localizer"
+    )
+    version = client.get_model_version("selfie-localizer", info.registered_model_version)
+    assert version.run_id == run.info.run_id
+    assert info.metadata["image_size"] == 64
+    assert info.signature.inputs.input_names() == ["image"]
+
+
+def test_a_network_that_answers_nan_is_an_error_of_that_image() -> None:
+    def network(pixels: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(pixels))[:, None] == 1, np.nan, np.full((len(pixels), 5), 0.5, np.float32))
+
+    rows = Locator(network, 8).locate([GOOD] * 3, from_base64)
+    assert [row["error"] for row in rows] == [None, "the network gave no finite answer", None]
+
+
+def test_the_network_never_sees_more_than_a_chunk() -> None:
+    seen = []
+
+    def network(pixels: np.ndarray) -> np.ndarray:
+        seen.append(len(pixels))
+        return np.full((len(pixels), 5), 0.5, np.float32)
+
+    Locator(network, 8).locate([GOOD] * 70, from_base64)
+    assert seen == [32, 32, 6]
