@@ -17,7 +17,7 @@ from selfie_localizer.app import predict as module
 from selfie_localizer.app.predict import find, predict
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.serving.locator import CHUNK
-from tests.registry.conftest import served, trained  # noqa: F401  (fixtures)
+from tests.serving.conftest import served, trained  # noqa: F401  (fixtures)
 
 
 def write(path: Path, seed: int, size: tuple[int, int] = (120, 90)) -> Path:

@@ -114,7 +114,7 @@ def test_killed_outright_while_the_champion_is_scored_it_leaves_no_lock_and_the_
         while not scoring and time.monotonic() < deadline:
             time.sleep(0.1)
             found = psutil.Process(process.pid).children(recursive=True)
-            scoring = [child for child in found if any(part.endswith("ask.py") for part in child.cmdline())]
+            scoring = [child for child in found if any(part.endswith("answer_script.py") for part in child.cmdline())]
         process.send_signal(signal.SIGKILL)
     for child in scoring:
         child.kill()

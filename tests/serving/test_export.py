@@ -16,8 +16,8 @@ from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.network import inference
 from selfie_localizer.serving import mlflow_model, network_formats
 from selfie_localizer.serving.export import export
-from tests.registry.conftest import RESNET, SIZE
-from tests.registry.pictures import picture
+from tests.serving.conftest import RESNET, SIZE
+from tests.serving.pictures import picture
 
 VGG = {"stackwise_num_repeats": (1, 1, 1, 1, 1), "stackwise_num_filters": (4, 4, 8, 8, 8)}
 

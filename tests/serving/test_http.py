@@ -19,7 +19,7 @@ from PIL import Image
 
 from selfie_localizer import boxes, images
 from selfie_localizer.serving.locator import COLUMNS
-from tests.registry.pictures import encoded, jpeg, picture
+from tests.serving.pictures import encoded, jpeg, picture
 
 RunPython = Callable[..., CompletedProcess[str]]
 

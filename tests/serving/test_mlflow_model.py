@@ -8,7 +8,7 @@ import pytest
 from selfie_localizer.errors import UserError
 from selfie_localizer.serving import mlflow_model
 from selfie_localizer.serving.locator import Locator, from_base64
-from tests.registry.pictures import jpeg
+from tests.serving.pictures import jpeg
 
 GOOD = base64.b64encode(jpeg(0)).decode()
 
