@@ -10,7 +10,9 @@ import matplotlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from selfie_localizer import files, images
+from selfie_localizer import files
+from selfie_localizer.photos.decode import Photo, Pixels, read
+from selfie_localizer.photos.limits import ImageError
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -33,7 +35,7 @@ class Tile:
         boxes: Pairs of a colour and a box in pixels of the image, shape (4,); NaN is not drawn.
     """
 
-    image: Path | images.Pixels | None
+    image: Path | Pixels | None
     heading: str
     detail: str = ""
     boxes: Sequence[tuple[str, ArrayLike]] = ()
@@ -91,7 +93,7 @@ def _head(axis: Any, title: str, legend: Mapping[str, str], width: int) -> None:
         left -= 18
 
 
-def _draw_tile(axis: Any, canvas: images.Pixels, tile: Tile, left: int, top: int) -> None:
+def _draw_tile(axis: Any, canvas: Pixels, tile: Tile, left: int, top: int) -> None:
     area = canvas[top : top + TILE, left : left + TILE]
     area[:] = 232
     below: dict[str, Any] = {"fontsize": 9.5, "va": "top", "parse_math": False}
@@ -99,16 +101,16 @@ def _draw_tile(axis: Any, canvas: images.Pixels, tile: Tile, left: int, top: int
     axis.text(left, top + TILE + 19, _fit(tile.detail), color="#57606a", **below)
     try:
         if tile.image is None:
-            raise images.ImageError("no such file")
-        picture = images.read(tile.image) if isinstance(tile.image, Path) else tile.image
-    except images.ImageError as error:
+            raise ImageError("no such file")
+        photo = read(tile.image) if isinstance(tile.image, Path) else _whole(tile.image)
+    except ImageError as error:
         centre: dict[str, Any] = {"fontsize": 9.5, "ha": "center", "va": "center", "parse_math": False}
         axis.text(left + TILE / 2, top + TILE / 2, _fit(str(error)), color="#57606a", **centre)
         return
     boxes = [(colour, np.asarray(box, np.float64)) for colour, box in tile.boxes]
     boxes = [(colour, box) for colour, box in boxes if np.isfinite(box).all()]
-    scale, shift = _place(picture, [box for _, box in boxes])
-    small = _shrink(picture, scale)
+    scale, shift = _place(photo, [box for _, box in boxes])
+    small = _shrink(photo, scale)
     x, y = (round(value) for value in shift)
     area[y : y + small.shape[0], x : x + small.shape[1]] = small[: TILE - y, : TILE - x]
     frame = plt.Rectangle((left, top), TILE, TILE, transform=axis.transData)
@@ -119,10 +121,13 @@ def _draw_tile(axis: Any, canvas: images.Pixels, tile: Tile, left: int, top: int
         line.set_clip_path(frame)
 
 
-def _place(picture: images.Pixels, boxes: Sequence[NDArray[np.float64]]) -> tuple[float, NDArray[np.float64]]:
+def _whole(picture: Pixels) -> Photo:
+    return Photo(picture, picture.shape[1], picture.shape[0])
+
+
+def _place(photo: Photo, boxes: Sequence[NDArray[np.float64]]) -> tuple[float, NDArray[np.float64]]:
     """Returns scale and shift that bring the image, and its boxes up to half an image outside, into the tile."""
-    height, width = picture.shape[:2]
-    size = np.array([width, height], dtype=np.float64)
+    size = np.array([photo.width, photo.height], dtype=np.float64)
     points = [np.zeros(2), size]
     for box in boxes:
         points += [np.clip(corner, -size / 2, size * 1.5) for corner in (box[:2], box[2:])]
@@ -132,10 +137,10 @@ def _place(picture: images.Pixels, boxes: Sequence[NDArray[np.float64]]) -> tupl
     return scale, (TILE - (high - low) * scale) / 2 - low * scale
 
 
-def _shrink(picture: images.Pixels, scale: float) -> images.Pixels:
-    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-    smaller = scale < 1
-    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+def _shrink(photo: Photo, scale: float) -> Pixels:
+    size = [max(1, round(side * scale)) for side in (photo.width, photo.height)]
+    smaller = size[0] < photo.pixels.shape[1]
+    resized = cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
 
 
