@@ -9,7 +9,7 @@ from selfie_localizer import files
 from selfie_localizer.acquire.download import MB, Download
 from selfie_localizer.acquire.extract import BadArchiveError, extract
 from selfie_localizer.errors import UsageError, UserError
-from selfie_localizer.images import SUFFIXES
+from selfie_localizer.photos.listing import SUFFIXES
 from selfie_localizer.progress import say
 from selfie_localizer.state import STATE, locked_state
 
