@@ -23,16 +23,25 @@ run: $(READY) ## the whole pipeline on the sample selfies; PROFILE=article uses 
 	@bash tools/run.sh "$(PROFILE)"
 
 .PHONY: test
-test: $(READY) ## ruff, mypy and the tests
+test: $(READY) ## ruff, mypy, the direction of imports and the tests
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@lint-imports --no-cache --no-logo
 	@pytest -n 2 --dist loadfile
+
+.PHONY: test-all
+test-all: $(READY) ## the tests that take long: stages killed twenty times and the like
+	@pytest -n 2 --dist loadfile -m long
 
 .PHONY: format
 format: $(READY) ## sort imports and format the code
 	@ruff check --fix .
 	@ruff format .
+
+.PHONY: dvc
+dvc: $(READY) ## write the code that each stage imports into dvc.yaml
+	@python tools/write_dvc_yaml.py
 
 .PHONY: lock
 lock: $(READY) ## renew requirements.lock from pyproject.toml
