@@ -61,3 +61,25 @@ def test_each_worker_has_one_thread() -> None:
 def test_zero_workers_means_all_cores() -> None:
     assert parallel.worker_count(0) >= 1
     assert parallel.worker_count(7) == 7
+
+
+def test_a_single_item_starts_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_executor", lambda workers: pytest.fail("workers were started"))
+    assert list(parallel.map_in_order(_square, [3], 2)) == [9]
+    assert list(parallel.map_in_order(_square, [], 2)) == []
+
+
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), ImportError("no functioning sem_open")])
+def test_where_no_worker_can_start_one_process_does_it_all_and_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    from joblib.externals import loky
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loky, "get_reusable_executor", refuse)
+    assert list(parallel.map_in_order(_square, range(5), 2)) == [0, 1, 4, 9, 16]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "going on with one process" in said

@@ -1,5 +1,6 @@
-"""State of unfinished work: outside every stage output, named by a fingerprint, held by one process at a time."""
+"""What lies outside every stage's outputs: the state of unfinished work, and what is kept since it was dear to make."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,40 @@ from filelock import FileLock, Timeout
 from selfie_localizer.progress import say
 
 STATE = Path(".state")
+CACHE = Path(".cache")
+
+
+def cache_folder(root: Path = Path(".")) -> Path:
+    """Returns the folder of what can be made again at any time, at some cost; nothing there is ever needed.
+
+    `dvc exp run --temp` works in a copy of the project, and finds that of the real one, which DVC names in `DVC_ROOT`.
+    """
+    return Path(os.environ.get("DVC_ROOT", root)).resolve() / CACHE
+
+
+@contextmanager
+def exclusive(path: Path, waiting: str) -> Iterator[None]:
+    """Lets one process at a time go on; another says `waiting` and waits for the first to end.
+
+    The operating system frees the lock when its process ends, however it ends.
+
+    Args:
+        path: The lock's file, in an existing folder.
+        waiting: One line.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(waiting)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -28,14 +63,8 @@ def locked_state(stage: str, fingerprint: str, root: Path = STATE) -> Iterator[P
         An existing folder that no other process is using.
     """
     root.mkdir(parents=True, exist_ok=True)
-    # The operating system frees the lock when its process ends, however it ends.
-    lock = FileLock(root / f"{stage}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"{stage}: another process is running this stage here; waiting for it to end")
-        lock.acquire()
-    try:
+    waiting = f"{stage}: another process is running this stage here; waiting for it to end"
+    with exclusive(root / f"{stage}.lock", waiting):
         home = root / stage
         home.mkdir(exist_ok=True)
         for other in home.iterdir():
@@ -44,5 +73,3 @@ def locked_state(stage: str, fingerprint: str, root: Path = STATE) -> Iterator[P
         folder = home / fingerprint[:32]
         folder.mkdir(exist_ok=True)
         yield folder
-    finally:
-        lock.release()

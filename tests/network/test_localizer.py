@@ -162,7 +162,7 @@ def test_saved_models_answer_the_same_in_a_new_process(tmp_path):
         model.save(tmp_path / f"{vectorizer}.keras")
         np.save(tmp_path / f"{vectorizer}.npy", model(images(2, 96, 96)))
     script = (
-        "import sys, keras, numpy as np, selfie_localizer.network\n"
+        "import sys, keras, numpy as np, selfie_localizer.network.inference\n"
         f"for name in {VECTORIZERS}:\n"
         "    model = keras.models.load_model(f'{name}.keras', safe_mode=True)\n"
         "    np.testing.assert_array_equal(model(np.load('images.npy')), np.load(f'{name}.npy'))\n"

@@ -1,11 +1,16 @@
-"""A trained localizer as everything but training uses it: in float32, whatever precision it was trained in."""
+"""A trained localizer as everything but training uses it: in float32, whatever precision it was trained in.
+
+Importing this module registers all that a saved localizer needs, so that Keras loads one in safe mode.
+"""
 
 from pathlib import Path
 
 import keras
 
 from selfie_localizer.errors import UserError
-from selfie_localizer.network import localizer  # noqa: F401  (its layers must be known to Keras)
+
+# What a saved localizer is made of must be known to Keras, which then loads it in safe mode.
+from selfie_localizer.network import layers, losses, metrics  # noqa: F401
 
 _SHORT = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16")
 

@@ -1,13 +1,16 @@
 """Starter weights: a localizer that learned from renders alone, as 16-bit floats in `starter/<architecture>.npz`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from selfie_localizer import params
 from selfie_localizer.errors import UserError
 from selfie_localizer.files import atomic_write, sha256
+
+if TYPE_CHECKING:
+    import keras
 
 STARTER = Path("starter")
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -24,7 +27,7 @@ def digest_of(row: params.Backbone) -> str:
     return sha256(path.read_bytes()) if row.weights == "starter" and path.exists() else ""
 
 
-def save(model: keras.Model, path: Path) -> None:
+def save(model: "keras.Model", path: Path) -> None:
     """Writes a localizer's weights and statistics by name, float16; integers are left out.
 
     Raises:
@@ -41,10 +44,15 @@ def save(model: keras.Model, path: Path) -> None:
         np.savez_compressed(temporary, **arrays)
 
 
-def load(model: keras.Model, architecture: str) -> int:
+def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int:
     """Gives a localizer the starter weights of its architecture, wherever name and shape are the same.
 
     A head of another width keeps its random weights, and the backbone is taken all the same.
+
+    Args:
+        model: A localizer.
+        architecture: Of its backbone.
+        root: The project's folder.
 
     Returns:
         The number of variables that were set.
@@ -52,7 +60,7 @@ def load(model: keras.Model, architecture: str) -> int:
     Raises:
         UserError: There are no such weights here, or they are of another network.
     """
-    path = path_of(architecture)
+    path = root / path_of(architecture)
     try:
         with np.load(path, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
