@@ -1,6 +1,8 @@
-"""A first model says of every image where its face is; where it is not wanted or not there, it says nothing."""
+"""The first model, made into an ONNX file once, says what Keras says; what it needs is named where it is missing."""
 
-import csv
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -8,105 +10,135 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfie_localizer import boxes, images, params
-from selfie_localizer.annotators import starter
+from selfie_localizer import boxes, params
 from selfie_localizer.annotators.annotate import annotate
+from selfie_localizer.annotators.starter import Starter
 from selfie_localizer.errors import UserError
-from selfie_localizer.network import localizer, starter_weights
-from tests.faces import draw_face, encode, make_faces, write_image
+from selfie_localizer.network import localizer, onnx_file, starter_network, starter_weights
+from selfie_localizer.photos import decode
+from tests.faces import make_faces, write_image
 
-SETTINGS = params.Review(model="starter")
+SETTINGS = params.Annotate(annotators={"starter": params.Starter()})
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with starter weights that never learned anything."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with starter weights that never learned anything, and their ONNX file."""
     root = tmp_path_factory.mktemp("weights")
     keras.utils.set_random_seed(0)
-    model = localizer.build(params.Backbone(architecture=starter.ARCHITECTURE), params.Network(), starter.SIZE)
+    backbone = params.Backbone(architecture=starter_network.ARCHITECTURE)
+    model = localizer.build(backbone, params.Network(), starter_network.IMAGE_SIZE)
     # Where all cells are alike, the last digit decides which of them is the most attended.
     attention = model.get_layer("head_attention").kernel
     attention.assign(300 * attention)
-    starter_weights.save(model, root / starter_weights.path_of(starter.ARCHITECTURE))
+    starter_weights.save(model, root / starter_weights.path_of(starter_network.ARCHITECTURE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        starter_network.onnx_path(root)
     return root
 
 
 @pytest.fixture
-def project(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Annotated images, one of them unreadable and one a copy, beside the starter weights."""
+def project(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Images, one of them unreadable and one a copy, beside the starter weights and what was made of them."""
     make_faces(tmp_path, 5)
     write_image(tmp_path, "broken.jpg", b"broken")
     write_image(tmp_path, "copy.png", (tmp_path / "data/images/0001.png").read_bytes())
-    annotate(params.Annotate(), 1, tmp_path)
-    (tmp_path / "starter").symlink_to(weights / "starter")
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "starter").symlink_to(made / "starter")
+    (tmp_path / ".cache").mkdir()
+    for path in (made / ".cache").glob("*.onnx"):
+        (tmp_path / ".cache" / path.name).symlink_to(path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
     return tmp_path
 
 
-def answers(root: Path) -> list[list[str]]:
-    with (root / "build/review.csv").open(newline="") as stream:
-        return list(csv.reader(stream))
+def test_each_photo_has_the_box_that_keras_gives_in_its_own_pixels_and_the_score(project: Path) -> None:
+    annotate(SETTINGS, 1, project)
+    rows = pd.read_csv(project / "build/annotations.csv").set_index("image")
+    assert rows.index.tolist() == ["0000.png", "0001.png", "0002.png", "0003.png", "0004.png", "copy.png"]
+    backbone = params.Backbone(architecture=starter_network.ARCHITECTURE)
+    model = localizer.build(backbone, params.Network(), starter_network.IMAGE_SIZE)
+    starter_weights.load(model, starter_network.ARCHITECTURE, project)
+    for name, row in rows.iterrows():
+        pixels, width, height = decode.square((project / "data/images" / str(name)).read_bytes(), 128)
+        *box, score = np.asarray(model.predict_on_batch(pixels[None]))[0].astype(float)
+        wanted = boxes.clip(boxes.scale(box, width, height), width, height)
+        np.testing.assert_allclose(row[["x1", "y1", "x2", "y2"]].to_numpy(float), wanted, atol=0.5)
+        assert row["score"] == pytest.approx(score, abs=0.005)
+    assert rows["score"].between(0, 1).all()
+    report = json.loads((project / "reports/annotate.json").read_text())
+    assert report["annotators"]["starter"]["found"] == 6
 
 
-def test_each_content_has_the_model_s_box_in_pixels_of_the_image_and_its_score(project: Path) -> None:
-    starter.review(SETTINGS, workers=1)
-    header, *rows = answers(project)
-    listing = pd.read_csv(project / "build/images.csv").dropna(subset="sha256").query("error.isna()")
-    listing = listing.drop_duplicates("sha256")
-    assert header == ["sha256", "review_x1", "review_y1", "review_x2", "review_y2", "review_score"]
-    assert [row[0] for row in rows] == listing["sha256"].tolist()
-    assert len(rows) == 5
-    row = params.Backbone(architecture=starter.ARCHITECTURE, weights="starter")
-    model = localizer.build(row, params.Network(), starter.SIZE)
-    pixels = np.stack([images.resize(images.read(project / "data/images" / name), 128) for name in listing["image"]])
-    expected = model.predict_on_batch(pixels)
-    inside = boxes.scale(np.clip(expected[:, :4], 0, 1), listing["width"], listing["height"])
-    np.testing.assert_allclose([[float(v) for v in row[1:5]] for row in rows], inside, atol=0.02)
-    np.testing.assert_allclose([float(row[5]) for row in rows], expected[:, 4], atol=1e-3)
+def test_workers_do_without_tensorflow_and_come_to_the_same_bytes(project: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from selfie_localizer import params
+from selfie_localizer.annotators import inquiry
+from selfie_localizer.annotators.annotate import annotate
+inquiry.CHUNK = 2
+annotate(params.Annotate(annotators={"starter": params.Starter()}), int(sys.argv[2]), Path(sys.argv[1]))
+assert not {"tensorflow", "keras", "mlflow"} & set(sys.modules)
+"""
+    found = []
+    for workers in ("1", "2"):
+        (project / ".cache/annotations.db").unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-c", script, str(project), workers], check=True)
+        found.append((project / "build/annotations.csv").read_bytes())
+    assert found[0] == found[1]
 
 
-def test_interrupted_and_repeated_with_other_workers_it_gives_the_same_bytes_and_asks_nothing_twice(
+def test_missing_weights_are_one_line_that_names_the_command(project: Path) -> None:
+    (project / "starter").unlink()
+    with pytest.raises(UserError, match=r"dvc pull -r sample starter\.dvc") as error:
+        annotate(SETTINGS, 1, project)
+    assert "\n" not in str(error.value)
+    assert not (project / "build").exists()
+
+
+def test_other_weights_are_another_version_and_another_network(
+    project: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Starter("starter", params.Starter(), project).version()
+    assert Starter("starter", params.Starter(), project).version() == before
+    (project / "starter").unlink()
+    weights = starter_weights.path_of(starter_network.ARCHITECTURE)
+    (project / weights).parent.mkdir()
+    (project / weights).write_bytes((made / weights).read_bytes() + b"\0")
+    assert Starter("starter", params.Starter(), project).version() != before
+    monkeypatch.setattr(starter_network, "_make", lambda root, path: path.write_bytes(b"another"))
+    old = list((project / ".cache").glob("*.onnx"))
+    path = starter_network.onnx_path(project)
+    assert path not in old
+    assert list((project / ".cache").glob("*.onnx")) == [path], "the old one goes"
+
+
+def test_a_damaged_network_is_made_anew(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(starter, "CHUNK", 2)
-    # Processes that an earlier test has started are in another folder.
-    starter.review(SETTINGS, workers=2, root=project)
-    expected = (project / "build/review.csv").read_bytes()
-    (project / "build/review.csv").unlink()
-    lines, calls = starter._lines, []
-
-    def interrupt(*arguments: object) -> object:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return lines(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(starter, "_lines", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        starter.review(SETTINGS, workers=1)
-    assert not (project / "build/review.csv").exists()
-    starter.review(SETTINGS, workers=1)
-    assert (project / "build/review.csv").read_bytes() == expected
-    assert "2 of 5 images were done before the interruption" in capsys.readouterr().err
-    assert len(calls) == 4
+    path = starter_network.onnx_path(project)
+    assert capsys.readouterr().err == ""
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(starter_network, "_make", lambda root, path: path.write_bytes(whole))
+    assert starter_network.onnx_path(project) == path
+    assert "damaged, and made anew" in capsys.readouterr().err
+    onnx_file.load(path)
 
 
-@pytest.mark.parametrize("reason", ["review.model is none", "the boxes came with the data", "is missing"])
-def test_where_there_is_nothing_to_ask_the_table_is_empty_and_the_network_is_not_built(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reason: str
-) -> None:
-    monkeypatch.setattr(starter, "_model", lambda: pytest.fail("the network was built"))
-    if "missing" in reason:
-        (project / "starter").unlink()
-    if "came" in reason:
-        (project / "data/annotations.csv").write_text("image,x1,y1,x2,y2\n0001.png,1,2,30,40\n")
-        annotate(params.Annotate(), 1, project)
-    starter.review(params.Review() if "none" in reason else SETTINGS)
-    assert len(answers(project)) == 1
-    assert reason in capsys.readouterr().err
+def test_a_cache_that_cannot_be_written_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(root: Path, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    next((project / ".cache").glob("*.onnx")).unlink()
+    monkeypatch.setattr(starter_network, "_make", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        starter_network.onnx_path(project)
 
 
-def test_an_image_that_changed_since_annotate_stops_it(project: Path) -> None:
-    write_image(project, "0003.png", encode(draw_face(150, (70, 80), 35), "PNG"))
-    with pytest.raises(UserError, match=r"0003\.png: changed since it was annotated"):
-        starter.review(SETTINGS, workers=1)
+def test_pixels_without_an_answer_have_no_face(project: Path) -> None:
+    annotator = Starter("starter", params.Starter(), project)
+    annotator.__dict__["_network"] = lambda pixels: np.full((1, 5), np.nan, np.float32)
+    assert annotator.locate(np.zeros((9, 9, 3), np.uint8)) is None

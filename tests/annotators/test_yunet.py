@@ -1,5 +1,6 @@
 """YuNet's wiring, run by OpenCV on a network of its form that takes a bright red square for a face."""
 
+import shutil
 import struct
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from selfie_localizer import params
-from selfie_localizer.annotators import annotate, yunet
+from selfie_localizer.annotators.annotate import annotate
+from selfie_localizer.annotators.yunet import Yunet
 from selfie_localizer.errors import UserError
 from tests.faces import encode, write_image
 
@@ -78,51 +80,61 @@ def red_square(width: int, height: int, *cells: tuple[int, int], side: int = 32)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> params.Annotate:
+def model(tmp_path: Path) -> Path:
     (tmp_path / "red.onnx").write_bytes(red_square_network())
-    return params.Annotate(method="yunet", model=str(tmp_path / "red.onnx"))
+    return tmp_path / "red.onnx"
 
 
-def test_a_face_is_found_where_the_network_sees_it(settings: params.Annotate) -> None:
-    found = yunet.detect(red_square(300, 230, (3, 2)), settings)
+def make(model: Path, **parameters: float) -> Yunet:
+    return Yunet("yunet", params.Yunet(model=model.name, **parameters), model.parent)
+
+
+def test_a_face_is_found_where_the_network_sees_it(model: Path) -> None:
+    found = make(model).locate(red_square(300, 230, (3, 2)))
     assert found is not None
     np.testing.assert_allclose(found[0], [88, 48, 136, 112], atol=1)
-    assert found[1] == "yunet"
+    assert 0.9 < found[1] <= 1
 
 
-def test_without_a_confident_hit_there_is_no_face(settings: params.Annotate) -> None:
-    assert yunet.detect(red_square(300, 230), settings) is None
+def test_without_a_confident_hit_there_is_no_face(model: Path) -> None:
+    assert make(model).locate(red_square(300, 230)) is None
     faint = red_square(300, 230, (3, 2)) // 3
-    assert yunet.detect(faint, settings) is None
-    assert yunet.detect(faint, settings.model_copy(update={"confidence": 0.001})) is not None
+    assert make(model).locate(faint) is None
+    assert make(model, confidence=0.001).locate(faint) is not None
 
 
-def test_a_large_image_is_searched_smaller_and_its_box_scaled_back_and_cut(settings: params.Annotate) -> None:
-    found = yunet.detect(red_square(2560, 1280, (0, 3), side=128), settings)
+def test_a_large_image_is_searched_smaller_and_its_box_scaled_back_and_cut(model: Path) -> None:
+    found = make(model).locate(red_square(2560, 1280, (0, 3), side=128))
     assert found is not None
     np.testing.assert_allclose(found[0], [0, 320, 160, 576], atol=4)
 
 
-def test_a_face_smaller_than_asked_for_is_passed_over(settings: params.Annotate) -> None:
+def test_a_face_smaller_than_asked_for_is_passed_over(model: Path) -> None:
     image = red_square(300, 230, (3, 2))
-    assert yunet.detect(image, settings.model_copy(update={"smallest_face": 0.27})) is not None
-    assert yunet.detect(image, settings.model_copy(update={"smallest_face": 0.29})) is None
+    assert make(model, smallest_face=0.27).locate(image) is not None
+    assert make(model, smallest_face=0.29).locate(image) is None
 
 
-def test_annotate_gives_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
-    (tmp_path / "red.onnx").write_bytes(red_square_network())
+def test_another_model_is_another_version(model: Path) -> None:
+    before = make(model).version()
+    assert make(model).version() == before
+    model.write_bytes(red_square_network() + b"\0")
+    assert make(model).version() != before
+
+
+def test_annotate_gives_the_same_bytes_for_any_number_of_workers(model: Path) -> None:
+    root = model.parent
     for index in range(70):
         cells = [(index % 7, index % 5)] if index % 3 else []
-        write_image(tmp_path, f"{index:03d}.png", encode(red_square(300, 230, *cells), "PNG"))
+        write_image(root, f"{index:03d}.png", encode(red_square(300, 230, *cells), "PNG"))
     written = []
     for workers in (1, 2):
-        annotate.annotate(params.Annotate(method="yunet", model="red.onnx"), workers, tmp_path)
-        written.append([(tmp_path / name).read_bytes() for name in ("build/annotations.csv", "reports/annotate.json")])
+        shutil.rmtree(root / ".cache", ignore_errors=True)
+        annotate(params.Annotate(annotators={"yunet": params.Yunet(model="red.onnx")}), workers, root)
+        written.append([(root / name).read_bytes() for name in ("build/annotations.csv", "reports/annotate.json")])
     assert written[0] == written[1]
-    table, report = written[0][0].decode(), written[0][1].decode()
-    assert "001.png,24,16,72,80,300,230,yunet" in table
-    assert '"found": 46' in report
-    assert '"model": "red.onnx"' in report
+    assert b",yunet,24.00,16.00,72.00,80.00,1.0000,300,230" in written[0][0]
+    assert b'"found": 46' in written[0][1]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +152,10 @@ def test_a_missing_or_wrong_model_is_one_line(tmp_path: Path, content: bytes | N
     if content is not None:
         (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(UserError) as error:
-        annotate.annotate(params.Annotate(method="yunet", model="model.onnx"), 1, tmp_path)
+        annotate(params.Annotate(annotators={"yunet": params.Yunet(model="model.onnx")}), 1, tmp_path)
     message = str(error.value)
     assert reason in message
     assert "model.onnx" in message
-    assert "annotate.model" in message
+    assert "annotate.annotators.yunet.model" in message
     assert "\n" not in message
     assert not (tmp_path / "build").exists()

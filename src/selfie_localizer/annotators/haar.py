@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, images, params
+from selfie_localizer import boxes, params
+from selfie_localizer.annotators.annotator import Annotator, version_of
 from selfie_localizer.errors import UserError
-from selfie_localizer.images import Pixels
+from selfie_localizer.photos.decode import SEARCHED_SIDE, Pixels, shrink
 
 Grey = NDArray[np.integer[Any] | np.floating[Any]]
 
@@ -38,46 +39,34 @@ EYE_REGION = 0.6
 EYE_WIDTH = 128
 
 
-def check(settings: params.Annotate) -> str:
-    """Makes sure that OpenCV brings every cascade, whichever `settings` name.
+class Haar(Annotator):
+    """The largest face that stands up to the verification; it gives no score.
 
-    Returns:
-        What names the cascades besides the settings: OpenCV's version.
-
-    Raises:
-        UserError: This OpenCV has none.
+    Cascades are tried in the order of the parameters; the first that has such a face gives the box.
     """
-    for name in (*FACES.values(), *EYES):
-        _cascade(name)
-    return str(cv2.__version__)
 
+    Parameters = params.Haar
+    parameters: params.Haar
 
-def detect(image: Pixels, settings: params.Annotate) -> tuple[boxes.Boxes, str] | None:
-    """Finds the largest face that stands up to the verification.
+    def version(self) -> str:
+        return version_of(__name__, "opencv-python-headless")
 
-    Cascades are tried in the order of the settings; the first that has such a face gives the box.
+    def prepare(self) -> None:
+        """Makes sure that OpenCV brings every cascade, whichever the parameters name."""
+        for name in (*FACES.values(), *EYES):
+            _cascade(name)
 
-    Args:
-        image: RGB, uint8, shape (height, width, 3).
-        settings: The section `annotate` of the parameters.
-
-    Returns:
-        The box in whole pixels of `image`, float64, shape (4,), and its source such as `haar:default`; None if there
-        is no face.
-
-    Raises:
-        UserError: This OpenCV has no cascades.
-    """
-    height, width = image.shape[:2]
-    # Grey first: one channel is shrunk in a third of the time.
-    grey = images.shrink(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8), images.SEARCHED_SIDE)
-    for name in settings.cascades:
-        found = _search(grey, name, settings)
-        for box in found[np.argsort(-boxes.area(found), kind="stable")]:
-            if _is_believable(grey, box, name, settings):
-                scaled = boxes.scale(box, width / grey.shape[1], height / grey.shape[0])
-                return boxes.clip(np.round(scaled), width, height), f"haar:{name}"
-    return None
+    def locate(self, pixels: Pixels) -> tuple[boxes.Boxes, None] | None:
+        height, width = pixels.shape[:2]
+        # Grey first: one channel is shrunk in a third of the time.
+        grey = shrink(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8), SEARCHED_SIDE)
+        for name in self.parameters.cascades:
+            found = _search(grey, name, self.parameters)
+            for box in found[np.argsort(-boxes.area(found), kind="stable")]:
+                if _is_believable(grey, box, name, self.parameters):
+                    scaled = boxes.scale(box, width / grey.shape[1], height / grey.shape[0])
+                    return boxes.clip(scaled, width, height), None
+        return None
 
 
 @functools.cache
@@ -95,7 +84,7 @@ def _cascade(file: str) -> Any:
     return cascade
 
 
-def _search(grey: Grey, name: str, settings: params.Annotate) -> boxes.Boxes:
+def _search(grey: Grey, name: str, settings: params.Haar) -> boxes.Boxes:
     """Returns the boxes of all hits of a face cascade, shape (N, 4)."""
     smallest = max(1, round(settings.smallest_face * min(grey.shape)))
     found = _hits(grey, FACES[name], settings.scale_factor, settings.neighbours, smallest)
@@ -116,7 +105,7 @@ def _hits(grey: Grey, file: str, scale_factor: float, neighbours: int, smallest:
     return corners
 
 
-def _is_believable(grey: Grey, box: boxes.Boxes, name: str, settings: params.Annotate) -> bool:
+def _is_believable(grey: Grey, box: boxes.Boxes, name: str, settings: params.Haar) -> bool:
     if settings.verify == "eye":
         return _has_eye(grey, box)
     if settings.verify == "cascade":
