@@ -11,7 +11,7 @@ from selfie_localizer.validation.suite import build_suite, run_suite
 from selfie_localizer.validation.validate import FIRST_ROW, derive
 
 LIMITS = params.Validate(smallest_face=0.1, largest_face=0.5, min_aspect=0.5, max_aspect=2.0)
-GOOD = {"x1": "20", "y1": "20", "x2": "50", "y2": "50", "width": "100", "height": "100", "source": "haar"}
+GOOD = {"x1": "20", "y1": "20", "x2": "50", "y2": "50", "width": "100", "height": "100", "annotator": "given"}
 
 # Name: what differs from a good row on a 100 x 100 image, and the rules it breaks with their values.
 CASES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
@@ -50,14 +50,14 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "truncated file": ({"width": "", "height": ""}, {"file_decodes": "truncated"}),
     "damaged and garbage": ({"x1": "?"}, {"file_decodes": "truncated", "number": "x1='?'"}),
     "copied": ({}, {}),
-    "copy": ({}, {"duplicate": "copied"}),
-    "copy of the copy": ({"x1": "21"}, {"duplicate": "copied"}),
+    "copy": ({}, {}),
+    "copy with another face": ({"x1": "60", "y1": "60", "x2": "90", "y2": "90"}, {"duplicate": "copied"}),
     "copied garbage": ({"x1": "?"}, {"number": "x1='?'"}),
     "copy of what fell": ({}, {}),
     "empty file": ({}, {"file_decodes": "empty file"}),
     "another empty file": ({}, {"file_decodes": "empty file"}),
 }
-SAME_BYTES = {"copy": "copied", "copy of the copy": "copied", "copy of what fell": "copied garbage"}
+SAME_BYTES = {"copy": "copied", "copy with another face": "copied", "copy of what fell": "copied garbage"}
 SAME_BYTES["another empty file"] = "empty file"
 ERRORS = {"truncated file": "truncated", "damaged and garbage": "truncated"}
 ERRORS |= {"empty file": "empty file", "another empty file": "empty file"}
@@ -130,3 +130,22 @@ def test_the_suite_tolerates_the_share_of_the_parameters(tmp_path: Path) -> None
         for expectation in build_suite(LIMITS.model_copy(update={"max_rejected": 0.25})).expectations[1:]
     }
     assert shares == {0.75}
+
+
+def test_a_copy_with_the_same_face_is_known_as_one_and_breaks_no_rule(
+    judged: tuple[pd.DataFrame, dict[int, dict[str, Any]]],
+) -> None:
+    frame, _ = judged
+    copies = frame[frame["copy_of"].notna()]
+    assert copies[["image", "copy_of"]].to_numpy().tolist() == [["copy", "copied"]]
+
+
+def test_rows_of_different_annotators_are_neither_copies_nor_several_of_one_image() -> None:
+    table, listing = as_tables()
+    twice = pd.concat([table, table.assign(annotator="haar")], ignore_index=True)
+    twice.index += FIRST_ROW
+    frame = derive(twice, listing)
+    for name in ("good", "several", "copy"):
+        one, other = (frame[(frame["image"] == name) & (frame["annotator"] == who)] for who in ("given", "haar"))
+        columns = ["rank_in_image", "copy_of", "duplicate_of"]
+        pd.testing.assert_frame_equal(one[columns].reset_index(drop=True), other[columns].reset_index(drop=True))

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from selfie_localizer import files, params
-from selfie_localizer.dataset import phash
 from selfie_localizer.errors import UserError
+from selfie_localizer.photos.perceptual_hash import perceptual_hash
 from selfie_localizer.validation.docs import self_contained
 from selfie_localizer.validation.pictures import coverage
 from selfie_localizer.validation.validate import validate
 
-COLUMNS = ["image", "x1", "y1", "x2", "y2", "width", "height", "source"]
+COLUMNS = ["image", "sha256", "annotator", "x1", "y1", "x2", "y2", "score", "width", "height"]
 OUTPUTS = ["build/clean.csv", "build/rejected.csv", "build/near_duplicates.csv", "reports/validation.json"]
 HOSTILE = 'gone $x$ <img src="http://a.example/b.png">.jpg'
 
@@ -32,12 +32,13 @@ def make_project(root: Path, count: int = 10) -> pd.DataFrame:
         path = root / f"data/images/{index:02d}.png"
         cv2.imwrite(str(path), pixels[..., ::-1])
         data = path.read_bytes()
-        values = [path.name, 80, 60, len(data), files.sha256(data), phash.perceptual_hash(pixels), ""]
+        values = [path.name, 80, 60, len(data), files.sha256(data), perceptual_hash(pixels), ""]
         listing.append(values)
     table = pd.DataFrame(listing, columns=["image", "width", "height", "bytes", "sha256", "phash", "error"])
     (root / "build").mkdir()
     table.to_csv(root / "build/images.csv", index=False)
-    rows = table[["image", "width", "height"]].assign(x1=10, y1=10, x2=40, y2=45.5, source="haar")[COLUMNS].astype(str)
+    rows = table[["image", "sha256", "width", "height"]].assign(x1=10, y1=10, x2=40, y2=45.5)
+    rows = rows.assign(annotator="given", score="")[COLUMNS].astype(str)
     rows.to_csv(root / "build/annotations.csv", index=False)
     return rows
 
@@ -53,27 +54,31 @@ def edit_listing(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of which some rows are bad, with truth that agrees with none of the labels, validated."""
+    """A project of which some rows are bad; another annotator saw nothing on one image, and one is a copy."""
     root = tmp_path_factory.mktemp("project")
     rows = make_project(root, 12)
     rows.loc[1, "x1"] = "<img src=http://a.example/b.png>"
     rows.loc[3, ["x1", "x2"]] = ["-30", "79"]
     rows.loc[5, ["image", "width", "height"]] = [HOSTILE, "", ""]
-    write_rows(root, rows.drop(index=10))
+    silent = rows.iloc[[4]].assign(annotator="haar", x1="", y1="", x2="", y2="")
+    (root / "data/images/copy.png").write_bytes((root / "data/images/06.png").read_bytes())
+    copy = rows.iloc[[6]].assign(image="copy.png")
+    write_rows(root, pd.concat([rows.drop(index=10), silent, copy]))
     # An image without a row is no row here, but it may be a near duplicate.
     edit_listing(
         root, lambda table: table.assign(phash=table["phash"].mask(table["image"] == "10.png", table["phash"][0]))
     )
-    rows.assign(x1="70", x2="75").to_csv(root / "data/truth.csv", index=False)
+    edit_listing(root, lambda table: pd.concat([table, table.iloc[[6]].assign(image="copy.png", phash="f" * 16)]))
     validate(params.Validate(max_rejected=0.5), root)
     return root
 
 
-def test_good_rows_pass_in_their_order_with_numbers_and_content_hash(project: Path) -> None:
+def test_good_rows_pass_in_their_order_and_so_do_those_of_who_saw_nothing_but_no_copies(project: Path) -> None:
     clean = pd.read_csv(project / "build/clean.csv")
-    assert clean.columns.tolist() == [*COLUMNS, "sha256"]
-    assert clean["image"].tolist() == [f"{index:02d}.png" for index in (0, 2, 4, 6, 7, 8, 9, 11)]
-    assert clean.iloc[0, :8].tolist() == ["00.png", 10, 10, 40, 45.5, 80, 60, "haar"]
+    assert clean.columns.tolist() == COLUMNS
+    assert clean["image"].tolist() == [f"{index:02d}.png" for index in (0, 2, 4, 6, 7, 8, 9, 11, 4)]
+    assert clean.loc[0, ["x1", "y1", "x2", "y2", "width", "height"]].tolist() == [10, 10, 40, 45.5, 80, 60]
+    assert clean["annotator"].tolist() == ["given"] * 8 + ["haar"]
     assert clean["sha256"][0] == files.sha256((project / "data/images/00.png").read_bytes())
 
 
@@ -95,9 +100,11 @@ def test_near_duplicates_include_images_without_a_row(project: Path) -> None:
     assert pairs.to_numpy().tolist() == [["00.png", "10.png", 0]]
 
 
-def test_the_report_counts_rules_pairs_and_label_quality(project: Path) -> None:
+def test_the_report_counts_rules_copies_and_pairs_and_what_each_annotator_said(project: Path) -> None:
     report = json.loads((project / "reports/validation.json").read_text())
-    assert (report["rows"], report["accepted"], report["rejected"], report["passed"]) == (11, 8, 3, True)
+    assert (report["rows"], report["accepted"], report["rejected"], report["passed"]) == (12, 8, 3, True)
+    assert report["copies"] == 1
+    assert report["rejected_share"] == 0.25
     assert {rule: count for rule, count in report["rules"].items() if count} == {
         "number": 1,
         "inside_image": 1,
@@ -105,9 +112,9 @@ def test_the_report_counts_rules_pairs_and_label_quality(project: Path) -> None:
         "file_exists": 1,
     }
     assert report["near_duplicate_pairs"] == 1
-    assert report["label_quality"]["mean_iou"] == 0, "truth rejects nothing, however much it disagrees"
-    assert report["label_quality"]["images_with_both"] == 8
-    assert report["label_quality"]["without_label"] == 3
+    given, haar = report["annotators"]["given"], report["annotators"]["haar"]
+    assert (given["rows"], given["saw_nothing"], given["rejected"], given["rules"]["aspect"]) == (12, 0, 3, 1)
+    assert (haar["rows"], haar["saw_nothing"], haar["rejected"]) == (1, 1, 0)
 
 
 def test_the_pages_load_nothing_from_elsewhere_and_hold_no_foreign_tag(project: Path) -> None:
@@ -126,7 +133,7 @@ def test_the_pages_load_nothing_from_elsewhere_and_hold_no_foreign_tag(project: 
 def test_the_pages_show_every_picture_and_great_expectations_finds_the_same_rows(project: Path) -> None:
     folder = project / "reports/validation"
     index = (folder / "index.html").read_text(encoding="utf-8")
-    for picture in ("positions", "shapes", "rejected", "accepted", "iou", "worst"):
+    for picture in ("positions", "shapes", "rejected", "accepted"):
         assert f'src="{picture}.png"' in index
         assert cv2.imread(str(folder / f"{picture}.png")) is not None
     assert "<td>aspect</td><td>Box width / height: 0.4 to 1.6</td>" in index
@@ -184,7 +191,7 @@ def test_a_missing_column_stops_with_one_line(tmp_path: Path, column: str) -> No
 
 def test_no_rows_at_all_is_one_line(tmp_path: Path) -> None:
     write_rows(tmp_path, make_project(tmp_path, 2).iloc[:0])
-    with pytest.raises(UserError, match=r"build/annotations\.csv: no rows"):
+    with pytest.raises(UserError, match=r"build/annotations\.csv: no box on any image"):
         validate(params.Validate(), tmp_path)
 
 

@@ -55,6 +55,13 @@ td:last-child { overflow-wrap: anywhere; }
 <div class="figures">$figures</div>
 <p>All rejected rows: <code>build/rejected.csv</code>. Great Expectations' own pages:
 <a href="results.html">results of every rule</a>, <a href="suite.html">the suite</a>.</p>
+<p>These are the boxes as each annotator drew them. What became of them when they were joined to one label for each
+image, and how good these are: <code>reports/label.json</code> and the pictures in <code>reports/label/</code>.</p>
+<h2>Annotators</h2>
+<table>
+<tr><th>annotator</th><th>asked about</th><th>saw nothing</th><th>rejected</th></tr>
+$annotators
+</table>
 <h2>Rules</h2>
 <table>
 <tr><th>rule</th><th>what it asks for</th><th>rows that break it</th><th>examples: row, image, value</th></tr>
@@ -74,7 +81,6 @@ def write_docs(
     rules: dict[str, str],
     frame: pd.DataFrame,
     rejected: pd.DataFrame,
-    labels: pd.DataFrame,
 ) -> None:
     """Writes `index.html`, its pictures, and Great Expectations' pages `results.html` and `suite.html`.
 
@@ -86,14 +92,13 @@ def write_docs(
         rules: What each rule asks for.
         frame: All rows, as `validate.derive` returned them.
         rejected: Columns `row`, `image`, `rule` and `value`.
-        labels: Accepted rows that have truth, as `quality.compare` returned them.
     """
     folder.mkdir()
     (results,) = site.glob("validations/**/*.html")
     (suite,) = site.glob("expectations/*.html")
     for name, page in (("results.html", results), ("suite.html", suite)):
         (folder / name).write_text(self_contained(page.read_text(encoding="utf-8")), encoding="utf-8")
-    drawn = pictures.draw(folder, images, frame, rejected, labels)
+    drawn = pictures.draw(folder, images, frame, rejected)
     (folder / "index.html").write_text(_index(report, rules, rejected, drawn), encoding="utf-8")
 
 
@@ -116,16 +121,13 @@ def self_contained(page: str) -> str:
 
 def _index(report: dict[str, Any], rules: dict[str, str], rejected: pd.DataFrame, drawn: list[pictures.Picture]) -> str:
     figures = [
-        (f"{report['rows']:,}", "rows"),
+        (f"{report['rows']:,}", "boxes"),
         (f"{report['accepted']:,}", "accepted"),
         (f"{report['rejected']:,}", f"rejected ({report['rejected_share']:.1%})"),
         (f"{report['near_duplicate_pairs']:,}", "near-duplicate pairs"),
     ]
-    quality = report.get("label_quality", {})
-    if "mean_iou" in quality:
-        figures.append((f"{quality['mean_iou']:.3f}", "mean IoU of label and truth"))
-    if quality:
-        figures.append((f"{quality['share_without_label']:.1%}", "of the images with truth have no label"))
+    if report["copies"]:
+        figures.append((f"{report['copies']:,}", "dropped: copies of other images"))
     verdict = "Passed" if report["passed"] else "Stopped: more rows are rejected than validate.max_rejected allows"
     return PAGE.substitute(
         state="passed" if report["passed"] else "stopped",
@@ -134,6 +136,12 @@ def _index(report: dict[str, Any], rules: dict[str, str], rejected: pd.DataFrame
             f'<div class="figure"><b>{value}</b><span>{html.escape(label)}</span></div>' for value, label in figures
         ),
         rules="\n".join(_rule_row(rule, rules[rule], count, rejected) for rule, count in report["rules"].items()),
+        annotators="\n".join(
+            f"<tr><td>{html.escape(name)}</td>"
+            + "".join(f'<td class="number">{found[key]:,}</td>' for key in ("rows", "saw_nothing", "rejected"))
+            + "</tr>"
+            for name, found in report["annotators"].items()
+        ),
         pictures="\n".join(
             f"<h2>{html.escape(picture.title)}</h2>\n<p>{html.escape(picture.caption)}</p>\n"
             f'<img src="{picture.file}" alt="{html.escape(picture.title)}">'

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer.dataset.store import BOX, TRUTH
+from selfie_localizer import boxes
 from selfie_localizer.photos import sheets
 
 matplotlib.use("Agg")
@@ -28,9 +28,7 @@ class Picture:
     caption: str
 
 
-def draw(
-    folder: Path, source: Path, frame: pd.DataFrame, rejected: pd.DataFrame, labels: pd.DataFrame
-) -> list[Picture]:
+def draw(folder: Path, source: Path, frame: pd.DataFrame, rejected: pd.DataFrame) -> list[Picture]:
     """Draws every picture that there are rows for.
 
     Args:
@@ -38,7 +36,6 @@ def draw(
         source: Where the images lie.
         frame: All rows, as `validate.derive` returned them.
         rejected: Columns `row`, `image`, `rule` and `value`.
-        labels: Accepted rows that have truth, as `quality.compare` returned them.
     """
     accepted = frame[~frame.index.isin(rejected["row"])]
     drawn: list[Picture] = []
@@ -49,26 +46,22 @@ def draw(
 
     if len(accepted):
         caption = "Accepted rows; the share of the boxes that cover each place, in images stretched to a square."
-        _positions(accepted, labels, add("positions.png", "Where the boxes lie", caption))
+        _positions(accepted, add("positions.png", "Where the boxes lie", caption))
         caption = "Rows whose box can be measured; face size is the square root of box area / image area."
         _shapes(frame, accepted, add("shapes.png", "How large they are", caption))
     if len(rejected):
         chosen = _from_each_rule(rejected)
         caption = f"{len(chosen):,} of {rejected['row'].nunique():,}, taken from each rule in turn."
         headings = [f"row {row}: {rule}" for row, rule in zip(chosen["row"], chosen["rule"], strict=True)]
-        tiles = _tiles(source, frame.loc[chosen["row"]], headings, chosen["value"], {sheets.REJECTED: BOX})
+        tiles = _tiles(source, frame.loc[chosen["row"]], headings, chosen["value"], {sheets.REJECTED: boxes.SIDES})
         sheets.draw_sheet(tiles, add("rejected.png", "Rejected rows", caption))
     if len(accepted):
         chosen = accepted.iloc[sheets.spread(len(accepted))]
         caption = f"{len(chosen):,} of {len(accepted):,}, evenly from the whole file."
-        tiles = _tiles(source, chosen, [f"row {row}" for row in chosen.index], chosen["image"], {sheets.LABEL: BOX})
+        tiles = _tiles(
+            source, chosen, [f"row {row}" for row in chosen.index], chosen["image"], {sheets.LABEL: boxes.SIDES}
+        )
         sheets.draw_sheet(tiles, add("accepted.png", "Accepted rows", caption))
-    if len(labels):
-        _agreement(labels, add("iou.png", "Labels against truth", "Label quality; disagreement rejects no row."))
-        worst = labels.sort_values("iou", kind="stable").head(sheets.SHOWN)
-        headings = [f"IoU {value:.2f}" for value in worst["iou"]]
-        tiles = _tiles(source, worst, headings, worst["image"], {sheets.LABEL: BOX, sheets.TRUTH: TRUTH})
-        sheets.draw_sheet(tiles, add("worst.png", "Greatest disagreement", "Label in blue, truth in green."))
     return drawn
 
 
@@ -101,12 +94,13 @@ def coverage(relative: NDArray[np.float64], cells: int = CELLS) -> NDArray[np.fl
     return changes.cumsum(axis=0).cumsum(axis=1)[:cells, :cells]
 
 
-def _positions(accepted: pd.DataFrame, labels: pd.DataFrame, path: Path) -> None:
-    panels = [("labels", accepted, BOX)] + ([("truth of the same images", labels, TRUTH)] if len(labels) else [])
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.6 * len(panels), 4.8), squeeze=False)
-    for axis, (name, rows, columns) in zip(axes[0], panels, strict=True):
+def _positions(accepted: pd.DataFrame, path: Path) -> None:
+    names = accepted["annotator"].unique()
+    figure, axes = plt.subplots(1, len(names), figsize=(5.6 * len(names), 4.8), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        rows = accepted[accepted["annotator"] == name]
         size = rows[["width", "height", "width", "height"]].to_numpy(dtype=np.float64)
-        counts = coverage(rows[columns].to_numpy(dtype=np.float64) / size)
+        counts = coverage(rows[boxes.SIDES].to_numpy(dtype=np.float64) / size)
         shown = axis.imshow(100 * counts / len(rows), cmap="magma", vmin=0, extent=(0, 1, 1, 0))
         axis.set(title=f"{name}: {len(rows):,} boxes", xlabel="x / width", ylabel="y / height")
         figure.colorbar(shown, ax=axis, label="% of the boxes that cover the place", fraction=0.046, pad=0.03)
@@ -127,16 +121,6 @@ def _shapes(frame: pd.DataFrame, accepted: pd.DataFrame, path: Path) -> None:
         )
         axis.set(xlabel=label, ylabel="rows", xlim=(low, high))
         axis.legend(frameon=False)
-    _save(figure, path)
-
-
-def _agreement(labels: pd.DataFrame, path: Path) -> None:
-    figure, axis = plt.subplots(figsize=(11.2, 3.8))
-    axis.hist(labels["iou"], bins=np.linspace(0, 1, 51).tolist(), color=BAR)
-    axis.axvline(labels["iou"].mean(), color=sheets.REJECTED, label=f"mean {labels['iou'].mean():.3f}")
-    axis.axvline(labels["iou"].median(), color="#24292f", ls="--", label=f"median {labels['iou'].median():.3f}")
-    axis.set(xlabel="IoU of label and truth", ylabel="images", xlim=(0, 1))
-    axis.legend(frameon=False, loc="upper left")
     _save(figure, path)
 
 

@@ -11,7 +11,7 @@ from selfie_localizer import params
 if TYPE_CHECKING:
     import great_expectations as gx
 
-COLUMNS = ["image", "x1", "y1", "x2", "y2", "width", "height", "source"]
+COLUMNS = ["image", "sha256", "annotator", "x1", "y1", "x2", "y2", "score", "width", "height"]
 
 
 def build_suite(limits: params.Validate) -> "gx.ExpectationSuite":
@@ -60,8 +60,14 @@ def build_suite(limits: params.Validate) -> "gx.ExpectationSuite":
                 "face_size", f"Box size, √(box area / image area): {least} to {greatest}", "face_size", least, greatest
             ),
             between("aspect", f"Box width / height: {narrow} to {wide}", "aspect", narrow, wide),
-            between("one_row_per_image", "One row for each image: its largest box, 1st in rank", "rank_in_image", 1, 1),
-            null("duplicate", "No earlier row has an image of the same bytes", "duplicate_of"),
+            between(
+                "one_row_per_image",
+                "One row for image and annotator: the largest box, 1st in rank",
+                "rank_in_image",
+                1,
+                1,
+            ),
+            null("duplicate", "No earlier row has another face on an image of the same bytes", "duplicate_of"),
         ],
     )
 
