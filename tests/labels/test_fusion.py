@@ -1,139 +1,101 @@
-"""Drawn labels and a first model's boxes become better labels than either; what was given is left alone."""
+"""Several boxes on one face become their mean by weight; where annotators see different faces there is none."""
 
-from pathlib import Path
-from typing import Any
-
-import cv2
 import numpy as np
-import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selfie_localizer import boxes, params
-from selfie_localizer.dataset.store import BOX, REVIEW, SCORE, TRUTH
-from selfie_localizer.errors import UsageError
-from selfie_localizer.labels.convention import LEAST_PAIRS
-from selfie_localizer.labels.fusion import describe, draw, fuse
+from selfie_localizer.labels.fusion import ALONE, JOINED, LEFT_OUT, UNASKED, UNSEEN, UNSURE, join
 
-SETTINGS = params.Review(model="starter", weight=0.7, same_face=0.5, elsewhere=0.3, min_score=0.5)
-NONE = [np.nan] * 4
-LABEL, NEAR, FAR = [100, 100, 200, 200], [110, 100, 210, 200], [300, 300, 400, 400]
+SETTINGS = params.Label()
+NOTHING = (np.nan,) * 4
+FACE, OTHER = (30.0, 20.0, 70.0, 80.0), (0.0, 0.0, 20.0, 25.0)
 
 
-def table(*rows: dict[str, Any]) -> pd.DataFrame:
-    """Rows with `label`, `model` and, where they matter, `score`, `split`, `source` and `truth`."""
-    found = []
-    for index, row in enumerate(rows):
-        base = {"image": f"{index}.png", "split": row.get("split", "train"), "source": row.get("source", "haar:alt2")}
-        base |= {"width": 500, "height": 500, SCORE: row.get("score", 0.9)}
-        for columns, key in ((BOX, "label"), (REVIEW, "model"), (TRUTH, "truth")):
-            base |= dict(zip(columns, row.get(key, NONE), strict=True))
-        found.append(base)
-    return pd.DataFrame(found)
+def join_one(*drawn, score=None, asked=None, weights=None, **changes):
+    """Joins the boxes of one image; returns its box, who is in it, its spread and the verdict."""
+    count = len(drawn)
+    found = join(
+        np.array([drawn], float),
+        np.array([score if score is not None else [np.nan] * count], float),
+        np.array([asked if asked is not None else [True] * count]),
+        np.array(weights if weights is not None else [0.5] * count, float),
+        SETTINGS.model_copy(update=changes),
+    )
+    return found.boxes[0], found.members[0].tolist(), found.spread[0], found.verdict[0]
 
 
-def one(**row: Any) -> tuple[str, list[float], str]:
-    """Returns verdict, label and source of a table of one row."""
-    found = fuse(table(row), SETTINGS)[0].iloc[0]
-    return found["verdict"], found[BOX].tolist(), found["source"]
+def test_on_one_face_each_side_is_the_mean_by_weight() -> None:
+    box, members, spread, verdict = join_one((30, 20, 70, 80), (34, 24, 74, 88), weights=[0.25, 0.75])
+    assert box.tolist() == [33, 23, 73, 86]
+    assert members == [True, True]
+    # Sides differ by 4, 4, 4 and 8 pixels of a box of 40 x 63.
+    assert spread == pytest.approx((4 / 40 + 4 / 63 + 4 / 40 + 8 / 63) / 4)
+    assert verdict == JOINED
+    box, *_ = join_one((30, 20, 70, 80), (32, 18, 74, 81), (28, 22, 72, 82), weights=[0.5, 0.25, 0.25])
+    assert box.tolist() == [30, 20, 71.5, 80.75]
 
 
-def test_two_boxes_on_one_face_become_their_weighted_mean() -> None:
-    verdict, box, source = one(label=LABEL, model=NEAR)
-    # 0.3 x 100 + 0.7 x 110, and so on.
-    assert (verdict, source) == ("averaged", "haar:alt2+starter")
-    assert box == pytest.approx([107, 100, 207, 200])
+def test_one_alone_stays_as_it_is() -> None:
+    box, members, spread, verdict = join_one(NOTHING, FACE)
+    assert box.tolist() == list(FACE)
+    assert members == [False, True]
+    assert np.isnan(spread)
+    assert verdict == ALONE
 
 
-def test_a_label_is_left_out_of_the_train_split_where_the_model_is_sure_of_a_face_elsewhere() -> None:
-    verdict, box, source = one(label=LABEL, model=FAR)
-    assert verdict == "left out"
+def test_the_larger_party_is_believed_and_the_other_box_is_not_in_it() -> None:
+    box, members, _, verdict = join_one(OTHER, (30, 20, 70, 80), (32, 20, 70, 80))
+    assert box.tolist() == [31, 20, 70, 80]
+    assert members == [False, True, True]
+    assert verdict == JOINED
+
+
+@pytest.mark.parametrize("drawn", [(FACE, OTHER), (FACE, FACE, OTHER, OTHER)])
+def test_without_a_larger_party_the_label_is_left_out(drawn) -> None:
+    box, members, _, verdict = join_one(*drawn)
     assert np.isnan(box).all()
-    assert pd.isna(source)
-    for split in ("validation", "test"):
-        assert one(label=LABEL, model=FAR, split=split) == ("", LABEL, "haar:alt2")
+    assert not any(members)
+    assert verdict == LEFT_OUT
 
 
-def test_a_label_stays_where_the_model_is_unsure_or_half_agrees_or_was_not_asked() -> None:
-    half = [150, 100, 250, 200]
-    assert 0.3 < boxes.iou(LABEL, half) < 0.5
-    for row in ({"model": FAR, "score": 0.4}, {"model": half}, {"model": NONE, "score": np.nan}):
-        assert one(label=LABEL, **row) == ("", LABEL, "haar:alt2")
+def test_or_it_is_that_of_the_greatest_weight() -> None:
+    box, members, *_ = join_one(FACE, OTHER, weights=[0.2, 0.4], disagreement="heaviest")
+    assert box.tolist() == list(OTHER)
+    assert members == [False, True]
 
 
-@pytest.mark.parametrize("model", [NEAR, FAR])
-def test_given_boxes_are_left_alone(model: list[float]) -> None:
-    assert one(label=LABEL, model=model, source="given") == ("", LABEL, "given")
+def test_an_unsure_box_neither_stands_alone_nor_contradicts_but_joins() -> None:
+    assert join_one(NOTHING, FACE, score=[np.nan, 0.4])[3] == UNSURE
+    box, members, *_ = join_one(FACE, OTHER, score=[np.nan, 0.4])
+    assert (box.tolist(), members) == (list(FACE), [True, False])
+    box, members, *_ = join_one((30, 20, 70, 80), (34, 20, 70, 80), score=[np.nan, 0.4])
+    assert (box.tolist(), members) == ([32, 20, 70, 80], [True, True])
 
 
-def test_a_sure_box_joins_where_nothing_was_drawn_but_in_the_train_split_only() -> None:
-    assert one(model=FAR, source=None) == ("added", FAR, "pseudo")
-    for row in ({"score": 0.4}, {"split": "validation"}, {"split": "test"}):
-        verdict, box, _ = one(model=FAR, source=None, **row)
-        assert verdict == ""
-        assert np.isnan(box).all()
+def test_who_was_not_asked_says_nothing() -> None:
+    assert join_one(FACE, OTHER, asked=[True, False])[1] == [True, False]
+    assert join_one(NOTHING, FACE, asked=[True, False])[3] == UNSEEN
+    assert join_one(FACE, OTHER, asked=[False, False])[3] == UNASKED
 
 
-def test_each_of_the_three_can_be_turned_off_alone() -> None:
-    rows = table({"label": LABEL, "model": NEAR}, {"label": LABEL, "model": FAR}, {"model": FAR, "source": None})
-    for changes, expected in (
-        ({"weight": 0.0}, ["", "left out", "added"]),
-        ({"elsewhere": 0.0}, ["averaged", "", "added"]),
-        ({"add_missed": False}, ["averaged", "left out", ""]),
-    ):
-        found, _ = fuse(rows, SETTINGS.model_copy(update=changes))
-        assert found["verdict"].tolist() == expected
-    assert fuse(rows, SETTINGS.model_copy(update={"weight": 0.0}))[0][BOX].iloc[0].tolist() == LABEL
+corner = st.floats(0, 100)
+a_box = st.tuples(corner, corner, st.floats(5, 60), st.floats(5, 60)).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
 
 
-def test_labels_move_to_the_model_s_convention_before_they_are_compared() -> None:
-    # The annotator's boxes reach 40 % further down than the model's.
-    rows = [{"label": [10, 10 + i, 110, 150 + i], "model": [10, 10 + i, 110, 110 + i]} for i in range(LEAST_PAIRS)]
-    unsure = {"label": [200, 200, 300, 340], "model": [0, 0, 50, 50], "score": 0.1}
-    found, report = fuse(table(*rows, unsure), SETTINGS)
-    assert report["shifts"] == {"x1": 0, "y1": 0, "x2": 0, "y2": round(-40 / 140, 4)}
-    assert report["averaged"] == LEAST_PAIRS
-    np.testing.assert_allclose(found[BOX].iloc[:-1], [row["model"] for row in rows], atol=1e-9)
-    np.testing.assert_allclose(found[BOX].iloc[-1].to_numpy(float), [200, 200, 300, 300], atol=1e-9)
-    alone, report = fuse(table(*rows, unsure), SETTINGS.model_copy(update={"weight": 0.0}))
-    assert set(alone["source"]) == {"haar:alt2"}
-    assert describe(report) == "labels moved to the convention of starter"
-
-
-def test_the_report_says_how_good_the_labels_were_and_are_without_the_test_split() -> None:
-    rows = [
-        {"label": LABEL, "model": NEAR, "truth": NEAR},
-        {"label": LABEL, "model": FAR, "truth": FAR},
-        {"model": FAR, "truth": FAR, "source": None},
-        {"label": LABEL, "model": NEAR, "truth": FAR, "split": "test"},
-    ]
-    _, report = fuse(table(*rows), SETTINGS)
-    assert (report["averaged"], report["left_out"], report["added"]) == (2, 1, 1)
-    # Before: IoU 9/11 and 0. After: [107, 100, 207, 200] against [110, 100, 210, 200] is 97/103, and 1.
-    before = {"labels": 2, "mean_iou": round(9 / 22, 4), "right_face": 0.5}
-    after = {"labels": 2, "mean_iou": round((97 / 103 + 1) / 2, 4), "right_face": 1.0}
-    assert report["against_truth"] == {"before": before, "after": after}
-    assert "2 labels averaged with the boxes of starter, 1 left out" in describe(report)
-    assert f"from {9 / 22:.3f} to" in describe(report)
-
-
-def test_without_a_review_nothing_changes_and_nothing_is_said(tmp_path: Path) -> None:
-    before = table({"label": LABEL, "model": NONE, "score": np.nan}, {"model": NONE, "score": np.nan, "source": None})
-    after, report = fuse(before, SETTINGS)
-    pd.testing.assert_frame_equal(after[before.columns], before)
-    assert describe(report) == ""
-    draw(after, tmp_path, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_was_left_out_and_added_is_drawn(tmp_path: Path) -> None:
-    for name in ("0.png", "1.png"):
-        cv2.imwrite(str(tmp_path / name), np.full((500, 500, 3), 90, np.uint8))
-    found, _ = fuse(table({"label": LABEL, "model": FAR}, {"model": FAR, "source": None}), SETTINGS)
-    (tmp_path / "out").mkdir()
-    draw(found, tmp_path, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["added.png", "left-out.png"]
-
-
-def test_a_cut_for_elsewhere_above_that_for_the_same_face_is_refused() -> None:
-    with pytest.raises(UsageError, match="elsewhere must not be above same_face"):
-        params.parse({"review": {"model": "starter", "elsewhere": 0.6}})
+@given(st.lists(st.one_of(st.just(NOTHING), a_box), min_size=1, max_size=5), st.randoms())
+def test_a_label_lies_within_its_members_and_does_not_depend_on_the_order_of_annotators(drawn, random) -> None:
+    box, members, _, verdict = join_one(*drawn)
+    assert (verdict in (JOINED, ALONE)) == np.isfinite(box).all() == any(members)
+    if any(members):
+        inside = np.array(drawn)[members]
+        assert (box >= inside.min(axis=0) - 1e-9).all()
+        assert (box <= inside.max(axis=0) + 1e-9).all()
+        assert boxes.is_box(box)
+    order = random.sample(range(len(drawn)), len(drawn))
+    shuffled = join_one(*(drawn[place] for place in order))
+    if verdict == LEFT_OUT or sum(members) * 2 > np.isfinite(np.array(drawn)[:, 0]).sum():
+        assert shuffled[3] == verdict

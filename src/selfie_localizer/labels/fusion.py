@@ -1,124 +1,95 @@
-"""Drawn labels beside what a first model says of the same images, which never learned from them.
+"""One box of several annotators' boxes: on one face their mistakes have little to do with each other.
 
-Where both are on one face, their boxes are two guesses whose mistakes have little to do with each other, and the mean
-of the two is nearer to the truth than either. In the train split, where the model is sure of a face elsewhere the label
-is left out, and where nothing was drawn the model's box can join. docs/quality.md says what each brings.
+So a mean that weighs each by how exact it is lies nearer to the truth than any one of them, and nearer than the median
+of three (`benchmarks/labels.py`). Where they see different faces the larger party is believed; without one the label is
+left out.
 """
 
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes, params
-from selfie_localizer.dataset.store import BOX, GIVEN, REVIEW, SCORE, TRUTH
-from selfie_localizer.labels import convention
-from selfie_localizer.photos import sheets
 
-# `source` of boxes that the first model added.
-PSEUDO = "pseudo"
-DRAWN = ["drawn_x1", "drawn_y1", "drawn_x2", "drawn_y2"]
+# What became of an image: several annotators agree, one stands alone, they see different faces, the only one that saw
+# something is not sure, nobody saw a face, nobody was asked who may say it here.
+JOINED, ALONE, LEFT_OUT, UNSURE, UNSEEN, UNASKED = "joined", "alone", "left out", "unsure", "unseen", "unasked"
 
 
-def fuse(table: pd.DataFrame, settings: params.Review) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Joins drawn labels with a first model's boxes.
+@dataclass(frozen=True)
+class Joined:
+    """What `join` made, for each of N images.
 
-    Labels are first moved to the model's convention, as `convention.learn` finds it over all images: a cascade draws
-    another box than people do, and the model learned from boxes as people draw them.
+    Attributes:
+        boxes: In pixels, float64, shape (N, 4); NaN where there is no label.
+        members: Whose boxes are in it, shape (N, A).
+        spread: How far the joined boxes lie apart: the mean over the four sides of greatest less least, relative to the
+            box's width or height, shape (N,); NaN where fewer than two were joined.
+        verdict: One of the words above, shape (N,).
+    """
+
+    boxes: NDArray[np.float64]
+    members: NDArray[np.bool_]
+    spread: NDArray[np.float64]
+    verdict: NDArray[np.str_]
+
+
+def join(
+    drawn: NDArray[np.float64],
+    score: NDArray[np.float64],
+    asked: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    settings: params.Label,
+) -> Joined:
+    """Joins the boxes of A annotators on N images.
+
+    The face that most sure annotators see is taken; of faces with as many, none, or by `label.disagreement` that of the
+    greatest weight. An unsure box joins a face that a sure one sees.
 
     Args:
-        table: Columns `image`, `split`, `source`, `x1` to `y2` (labels, NaN where there is none), `review_x1` to
-            `review_y2` and `review_score` (the model's, NaN where it was not asked), `truth_x1` to `truth_y2`,
-            `width` and `height`; all boxes in pixels.
-        settings: The section `review` of the parameters.
-
-    Returns:
-        The table with other labels and sources, a column `verdict` (`averaged`, `left out`, `added`, or empty where
-        the label is as drawn or there is none), and the old labels as `drawn_x1` to `drawn_y2`. And what to report:
-        how many of each, the shifts, and, where truth is known, how good the labels of training and validation were
-        before and are after.
+        drawn: Boxes in pixels, in one convention, shape (N, A, 4); NaN where an annotator saw nothing.
+        score: In 0..1, shape (N, A); NaN where an annotator has none, and is sure.
+        asked: Whether an annotator was asked and may say something here, shape (N, A).
+        weights: Of the annotators, shape (A,).
+        settings: The section `label` of the parameters.
     """
-    label, model = table[BOX].to_numpy(np.float64), table[REVIEW].to_numpy(np.float64)
-    asked = boxes.is_box(model)
-    drawn = boxes.is_box(label) & (table["source"] != GIVEN).to_numpy()
-    both = drawn & asked
-    shifts = convention.learn(label[both], model[both])
-    mapped = np.where(both[:, None], convention.apply(label, shifts, table["width"], table["height"]), label)
-    overlap = np.where(both, boxes.iou(mapped, model), np.nan)
-    sure = asked & (table[SCORE].to_numpy(np.float64) >= settings.min_score)
+    count, annotators = drawn.shape[:2]
+    saw = boxes.is_box(drawn) & asked
+    sure = saw & ~(score < settings.min_score)
+    overlap = boxes.iou(drawn[:, :, None], drawn[:, None, :])
+    same = np.greater(overlap, settings.same_face) | np.eye(annotators, dtype=bool)
+    agrees = same & saw[:, :, None] & saw[:, None, :]
 
-    # What judges a model keeps its hard images, and gets no labels from a model.
-    training = (table["split"] == "train").to_numpy()
-    averaged = (overlap >= settings.same_face) & (settings.weight > 0)
-    left_out = training & sure & (overlap < settings.elsewhere)
-    added = training & settings.add_missed & sure & ~boxes.is_box(label)
-    found = np.where(averaged[:, None], (1 - settings.weight) * mapped + settings.weight * model, mapped)
-    found[left_out] = np.nan
-    found[added] = model[added]
+    anybody = np.asarray(sure.any(axis=1))
 
-    verdict = np.select([averaged, left_out, added], ["averaged", "left out", "added"], "")
-    source = table["source"].mask(added, PSEUDO).mask(averaged, table["source"] + f"+{settings.model}")
-    changed = table.assign(verdict=verdict, source=source.mask(left_out))
-    changed[DRAWN] = label
-    changed[BOX] = found
-    counts = {name.replace(" ", "_"): int((verdict == name).sum()) for name in ("averaged", "left out", "added")}
-    sides = {side: round(float(shift), 4) for side, shift in zip(BOX, shifts, strict=True)}
-    learned = (table["split"] != "test").to_numpy()
-    truth = table[TRUTH].to_numpy(np.float64)[learned]
-    quality = {"before": _quality(label[learned], truth), "after": _quality(found[learned], truth)}
-    return changed, {"model": settings.model, **counts, "shifts": sides, "against_truth": quality}
+    # Of each annotator's box: how many sure ones, and how much weight, are on its face.
+    votes = np.where(sure, (agrees & sure[:, None, :]).sum(axis=2), 0)
+    mass = np.where(sure, (agrees * weights).sum(axis=2), 0.0)
+    anchor = np.lexsort((np.arange(annotators) * np.ones((count, 1)), -mass, -votes), axis=-1)[:, 0]
+    members = np.take_along_axis(agrees, anchor[:, None, None], axis=1)[:, 0] & anybody[:, None]
+    # The best that sure annotators outside of that face come to.
+    rival = np.where(members, 0, votes).max(axis=1, initial=0)
+    best = np.take_along_axis(votes, anchor[:, None], axis=1)[:, 0]
+    contested = (rival > 0) & (rival >= best)
+    taken = anybody & (~contested | (settings.disagreement == "heaviest"))
+    members = members & taken[:, None]
 
+    size = members.sum(axis=1)
+    inside = np.where(members[:, :, None], drawn, np.nan)
+    share = np.where(members, weights, 0.0)
+    share = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-12)
+    found = np.where((size > 0)[:, None], np.nansum(inside * share[:, :, None], axis=1), np.nan)
 
-def describe(report: dict[str, Any]) -> str:
-    """Says in one line what a review changed; nothing where it changed nothing."""
-    parts = []
-    if report["averaged"]:
-        parts.append(f"{report['averaged']:,} labels averaged with the boxes of {report['model']}")
-    elif any(report["shifts"].values()):
-        parts.append(f"labels moved to the convention of {report['model']}")
-    if report["left_out"]:
-        parts.append(f"{report['left_out']:,} left out since it sees the face elsewhere")
-    if report["added"]:
-        parts.append(f"{report['added']:,} added")
-    if not parts:
-        return ""
-    before, after = (report["against_truth"][when].get("mean_iou") for when in ("before", "after"))
-    known = before is not None and after is not None
-    return ", ".join(parts) + (f"; their mean IoU with truth went from {before:.3f} to {after:.3f}" if known else "")
+    spread = np.full(count, np.nan)
+    joined = size >= 2
+    reach = np.nanmax(inside[joined], axis=1) - np.nanmin(inside[joined], axis=1)
+    sides = np.tile(found[joined, 2:] - found[joined, :2], 2)
+    spread[joined] = (reach / sides).mean(axis=1)
 
-
-def draw(table: pd.DataFrame, folder: Path, out: Path) -> None:
-    """Writes `left-out.png` and `added.png`, the labels that a review took away and those that it brought.
-
-    Args:
-        table: As `fuse` returned it.
-        folder: Where the images lie.
-        out: Where the pictures go; without such labels there are none.
-    """
-    kinds = {"label as drawn": (sheets.LABEL, DRAWN), "truth": (sheets.TRUTH, TRUTH)}
-    kinds["first model"] = (sheets.PREDICTION, REVIEW)
-    legend = {name: colour for name, (colour, _) in kinds.items()}
-    for verdict in ("left out", "added"):
-        rows = table[table["verdict"] == verdict]
-        if rows.empty:
-            continue
-        shown = rows.iloc[sheets.spread(len(rows))]
-        tiles = []
-        for _, row in shown.iterrows():
-            drawn = [(colour, row[columns].to_numpy(np.float64)) for colour, columns in kinds.values()]
-            tiles.append(sheets.Tile(folder / row["image"], f"score {row[SCORE]:.2f}", row["image"], drawn))
-        some = f", {len(shown)} of them" if len(shown) < len(rows) else ""
-        title = f"{len(rows):,} labels {verdict} by the review{some}"
-        sheets.draw_sheet(tiles, out / f"{verdict.replace(' ', '-')}.png", title, legend)
-
-
-def _quality(label: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, Any]:
-    """Returns how many images with truth have a label, its mean IoU, and the share on the right face."""
-    known = boxes.is_box(label) & boxes.is_box(truth)
-    if not known.any():
-        return {}
-    overlap = boxes.iou(label[known], truth[known])
-    right = float((overlap > convention.SAME_FACE).mean())
-    return {"labels": int(known.sum()), "mean_iou": round(float(overlap.mean()), 4), "right_face": round(right, 4)}
+    verdict = np.select(
+        [joined, size == 1, contested & anybody, saw.any(axis=1), asked.any(axis=1)],
+        [JOINED, ALONE, LEFT_OUT, UNSURE, UNSEEN],
+        UNASKED,
+    )
+    return Joined(found, members, spread, verdict)
