@@ -9,6 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 Boxes = NDArray[np.float64]
 
+# Names of a box's columns in every table.
+SIDES = ["x1", "y1", "x2", "y2"]
+# Two boxes are on one face where their IoU is over this: annotators differ by their habits, a cascade's square most of
+# all, and boxes on different things hardly overlap.
+SAME_FACE = 0.4
+
 
 def area(boxes: ArrayLike) -> NDArray[np.float64]:
     """Returns the areas in square pixels, shape (...); a box whose corners are out of order has area 0."""

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from selfie_localizer import boxes as box_math
 from selfie_localizer import params
-from selfie_localizer.dataset.store import BOX, TRUTH, Store, open_store, write_store
+from selfie_localizer.dataset.store import Store, open_store, write_store
 
 SIZE = 32
 # Five convolutions and as many poolings: quick to compile, with BatchNormalization in its vectorizer.
@@ -31,9 +32,8 @@ def make_store(folder: Path, train: int = 64, validation: int = 16, test: int = 
     table["split"] = ["train"] * train + ["validation"] * validation + ["test"] * test
     table["sha256"] = [f"{i:064x}" for i in range(count)]
     table["width"] = table["height"] = SIZE
-    table["source"] = "blob"
-    table[BOX] = boxes if labelled else np.nan
-    table[TRUTH] = np.nan
+    table["verdict"], table["annotators"], table["spread"] = "alone", "blob", np.nan
+    table[box_math.SIDES] = boxes if labelled else np.nan
 
     def fill(path: Path) -> None:
         images = np.load(path, mmap_mode="r+")

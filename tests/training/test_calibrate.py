@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import spearmanr
@@ -33,9 +34,43 @@ def test_the_model_answers_with_calibrated_scores_and_the_same_boxes(store: Stor
     model = localizer.build(TINY, params.Network(head_width=16), store.size)
     rows = store.indices("train")
     before = model.predict_on_batch(store.images[rows])
-    calibrate(model, store, rows)
+    calibrate(model, store, rows, store.negatives("train"))
     after = model.predict_on_batch(store.images[rows])
     np.testing.assert_array_equal(before[:, :4], after[:, :4])
     reached = boxes.iou(after[:, :4], store.boxes[rows])
     assert abs(after[:, 4].mean() - reached.mean()) < 0.05 < abs(before[:, 4].mean() - reached.mean())
     assert spearmanr(before[:, 4], after[:, 4]).statistic == pytest.approx(1)
+
+
+def make_scorer(faces: int, negatives: int) -> tuple[keras.Model, Store]:
+    """A model that draws every face half right with a score of 0.7 or 0.8, and gives empty scenes 0.2 or 0.3."""
+    count = faces + negatives
+    images = np.zeros((count, 2, 2, 3), np.uint8)
+    images[:, 0, 0, 0] = np.where(np.arange(count) < faces, 70, 20) + 10 * (np.arange(count) % 2)
+    pixels = keras.Input((2, 2, 3), dtype="uint8")
+    score = keras.ops.cast(pixels[:, 0, 0, :1], "float32") / 100
+    x = keras.ops.log(score) - keras.ops.log(1 - score)
+    layer = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="ones", name="head_score")
+    half = keras.ops.zeros_like(x) + np.array([0, 0, 1, 0.5], np.float32)
+    model = keras.Model(pixels, keras.ops.concatenate([half, layer(x)], axis=-1))
+    sides = np.where(np.arange(count)[:, None] < faces, np.array([0, 0, 1, 1], np.float32), np.nan)
+    return model, Store(images, sides.astype(np.float32), pd.DataFrame(), "digest")
+
+
+def test_images_without_a_face_keep_their_low_score_where_hard_faces_would_raise_it() -> None:
+    scores = {}
+    for seen in (0, 30):
+        model, store = make_scorer(90, 30)
+        calibrate(model, store, np.arange(90), np.arange(90, 90 + seen))
+        after = model.predict_on_batch(store.images)[:, 4]
+        scores[seen] = after[:90].mean(), after[90:].mean()
+    assert scores[30][1] < scores[0][1] - 0.05
+    assert scores[30][0] == pytest.approx(0.5, abs=0.05), "the faces keep their promise"
+
+
+def test_each_image_counts_once() -> None:
+    model, store = make_scorer(90, 10)
+    slope, shift = calibrate(model, store, np.arange(90), np.arange(90, 100))
+    score = np.concatenate([np.tile([0.7, 0.8], 45), np.tile([0.2, 0.3], 5)])
+    expected = fit_map(score, np.concatenate([np.full(90, 0.5), np.zeros(10)]))
+    assert (slope, shift) == pytest.approx(expected, abs=1e-3)

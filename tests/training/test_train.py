@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> P
     """A folder in which the stage has run, with a tuned learning rate."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(empty_database, root / "mlflow.db")
-    make_store(root / "build/store")
+    make_store(root / "build/store/fit")
     (root / "build/tuning").mkdir()
     (root / "build/tuning/tiny.json").write_text(json.dumps({"values": {"train.learning_rate": 0.004}}))
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> P
 
 def test_the_models_folder_holds_the_model_and_what_is_to_be_known_of_it(trained: Path) -> None:
     folder = trained / "models/tiny"
-    store = open_store(trained / "build/store")
+    store = open_store(trained / "build/store/fit")
     meta = json.loads((folder / "meta.json").read_text())
     model = keras.models.load_model(folder / "model.keras", safe_mode=True)
     rows = store.indices("validation")
@@ -116,13 +116,13 @@ def test_finished_state_keeps_no_moments_and_a_second_run_takes_its_result(
     assert [str(model.status) for model in client.search_logged_models([run.info.experiment_id])] == ["READY"]
 
 
-def test_pictures_show_the_same_test_images_for_every_model(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "store", train=2, validation=1, test=50)
+def test_pictures_show_the_same_validation_images_for_every_model(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", train=2, validation=50, test=2)
     chosen = pictures.choose(store, count=8)
     assert len(set(chosen.tolist())) == 8
-    assert set(chosen) <= set(store.indices("test", labelled=False))
+    assert set(chosen) <= set(store.indices("validation"))
     np.testing.assert_array_equal(chosen, pictures.choose(store, count=8))
-    assert len(pictures.choose(make_store(tmp_path / "none", train=2, validation=1, test=0))) == 0
+    assert len(pictures.choose(make_store(tmp_path / "none", train=2, validation=0, test=1))) == 0
 
 
 def test_an_unknown_backbone_is_one_line_that_names_the_known(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_missing_store_is_one_line_that_says_what_to_run(tmp_path: Path) -> No
 
 
 def test_no_labels_is_one_line_and_leaves_no_run(tmp_path: Path) -> None:
-    make_store(tmp_path / "build/store", labelled=False)
+    make_store(tmp_path / "build/store/fit", labelled=False)
     with pytest.raises(UserError, match="the train split has no labelled face"):
         train(make_settings(), "tiny", tmp_path)
     assert not (tmp_path / "mlflow.db").exists()
@@ -144,7 +144,7 @@ def test_no_labels_is_one_line_and_leaves_no_run(tmp_path: Path) -> None:
 
 def test_ctrl_c_exits_with_130_and_the_command_says_how_to_go_on(tmp_path: Path, empty_database: Path) -> None:
     shutil.copy(empty_database, tmp_path / "mlflow.db")
-    make_store(tmp_path / "build/store")
+    make_store(tmp_path / "build/store/fit")
     YAML().dump(json.loads(make_settings(epochs=1000).model_dump_json(by_alias=True)), tmp_path / "params.yaml")
     environment = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_TRACKING_URI", "DVC_ROOT")}
     command = [sys.executable, "-m", "selfie_localizer", "train", "tiny"]

@@ -44,7 +44,7 @@ def make_root(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPa
 
     def make(name: str) -> Path:
         root = tmp_path / name
-        make_store(root / "build/store", train=32, validation=8, test=2)
+        make_store(root / "build/store/fit", train=32, validation=8, test=2)
         shutil.copy(empty_database, root / "mlflow.db")
         return root
 
@@ -256,7 +256,7 @@ def test_another_space_or_data_begins_anew(root: Path, formula: Formula) -> None
     tune(make_search(trials=2), "tiny", root)
     tune(make_search(trials=2, space={"network.head_width": {"choices": (8, 16)}}), "tiny", root)
     assert len(formula.tried) == 4
-    make_store(root / "build/store", train=33, validation=8, test=2)
+    make_store(root / "build/store/fit", train=33, validation=8, test=2)
     tune(make_search(trials=2, space={"network.head_width": {"choices": (8, 16)}}), "tiny", root)
     assert len(formula.tried) == 6
 

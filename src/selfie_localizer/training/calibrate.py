@@ -17,8 +17,13 @@ SLOPES = (0.2, 5.0)
 PRIOR_IMAGES = 10
 
 
-def calibrate(model: keras.Model, store: Store, rows: NDArray[np.int64]) -> tuple[float, float]:
+def calibrate(
+    model: keras.Model, store: Store, faces: NDArray[np.int64], negatives: NDArray[np.int64]
+) -> tuple[float, float]:
     """Changes the last layer of the score so that scores agree with the IoU reached on some images.
+
+    Images without a face belong to them: nothing can be reached there, and without them a map that lifts the scores of
+    hard faces lifts those of empty scenes as well. Each image counts once, so that they weigh as they are.
 
     The new score is sigmoid(slope x logit(score) + shift) with the least squared error (as in Platt, "Probabilistic
     outputs for support vector machines", 1999, with the IoU in place of the class). Its order stays as it was.
@@ -26,14 +31,17 @@ def calibrate(model: keras.Model, store: Store, rows: NDArray[np.int64]) -> tupl
     Args:
         model: As `localizer.build` returns it; its weights change.
         store: The images.
-        rows: Positions of labelled images that the model was not trained on.
+        faces: Positions of labelled images that the model was not trained on.
+        negatives: Positions of images without a face that it was not trained on; may be empty.
 
     Returns:
         Slope and shift.
     """
+    rows = np.concatenate([faces, negatives])
     parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     output = np.concatenate([np.asarray(model.predict_on_batch(store.images[part])) for part in parts])
-    reached = boxes.iou(output[:, :4], store.boxes[rows])
+    reached = np.zeros(len(rows))
+    reached[: len(faces)] = boxes.iou(output[: len(faces), :4], store.boxes[faces])
     slope, shift = fit_map(output[:, 4].astype(np.float64), reached)
     layer = model.get_layer(SCORE_LAYER)
     kernel, bias = layer.get_weights()

@@ -7,16 +7,12 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-import selfie_localizer
-from selfie_localizer import files, params
+from selfie_localizer import dependencies, files, params
 from selfie_localizer.dataset.store import Store
 from selfie_localizer.errors import UserError
 from selfie_localizer.network import localizer
 from selfie_localizer.training.hardware import Hardware, choose
 from selfie_localizer.training.loop import FitError, FitResult, Indices, OnEpoch, Training
-
-# What the fingerprint of a training covers, relative to the package.
-CODE = ("network/*.py", "dataset/feed.py", "dataset/augment.py", "training/[cfhls]*.py")
 
 
 def fit_backbone(
@@ -126,16 +122,14 @@ def check_splits(train_indices: Indices, validation_indices: Indices) -> None:
     for name, indices in (("train", train_indices), ("validation", validation_indices)):
         if len(indices) == 0:
             raise UserError(
-                f"the {name} split has no labelled face; add images to data/images, or see reports/prepare.json "
+                f"the {name} split has no labelled face; add images to data/images, or see reports/label.json "
                 "and reports/validation.json for where they went"
             )
 
 
-def code() -> str:
-    """Returns a digest of the code that decides what a training comes to."""
-    package = Path(selfie_localizer.__file__).parent
-    paths = sorted({path for pattern in CODE for path in package.glob(pattern)})
-    return files.digest(*(path.read_bytes() for path in paths), keras.__version__, tf.__version__)
+def code(stage: str) -> str:
+    """Returns a digest of the code that decides what `train` or `tune` comes to."""
+    return files.digest(dependencies.code_digest(stage), keras.__version__, tf.__version__)
 
 
 @contextmanager

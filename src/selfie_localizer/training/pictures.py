@@ -74,15 +74,15 @@ def search(study: "Study", folder: Path) -> list[Path]:
 
 
 def choose(store: Store, count: int = sheets.SHOWN) -> NDArray[np.int64]:
-    """Returns positions of test images, spread evenly over the split; the same for every model on a store."""
-    test = store.indices("test", labelled=False)
-    return test[sheets.spread(len(test), count)] if len(test) else test
+    """Returns positions of labelled validation images, spread evenly; the same for every model on a store."""
+    rows = store.indices("validation")
+    return rows[sheets.spread(len(rows), count)] if len(rows) else rows
 
 
 def predictions(model: keras.Model, store: Store, path: Path, title: str) -> None:
-    """Draws what a model says on some test images, beside their label and truth, as a PNG.
+    """Draws what a model says on some validation images, beside their label, as a PNG.
 
-    An image is shown in its own proportions, as far as the store has its pixels. Without any test image nothing is
+    An image is shown in its own proportions, as far as the store has its pixels. Without any such image nothing is
     written.
     """
     shown = choose(store)
@@ -90,7 +90,7 @@ def predictions(model: keras.Model, store: Store, path: Path, title: str) -> Non
         return
     output = model.predict_on_batch(store.images[shown])
     tiles = [_tile(store, row, numbers) for row, numbers in zip(shown, output, strict=True)]
-    sheets.draw_sheet(tiles, path, title, sheets.LEGEND)
+    sheets.draw_sheet(tiles, path, title, {name: sheets.LEGEND[name] for name in ("prediction", "label")})
 
 
 def _tile(store: Store, row: int, numbers: NDArray[np.float32]) -> sheets.Tile:
@@ -98,10 +98,8 @@ def _tile(store: Store, row: int, numbers: NDArray[np.float32]) -> sheets.Tile:
     scale = sheets.TILE / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(np.ascontiguousarray(store.images[row]), size, interpolation=cv2.INTER_LINEAR)
-    truth, label = store.truth[row], store.boxes[row]
-    drawn = [(sheets.LABEL, label), (sheets.TRUTH, truth), (sheets.PREDICTION, numbers[:4])]
-    reference = truth if np.isfinite(truth).all() else label
-    known = np.isfinite(reference).all()
-    heading = f"IoU {boxes.iou(numbers[:4], reference):.2f}" if known else "no box to compare with"
+    label = store.boxes[row]
+    drawn = [(sheets.LABEL, label), (sheets.PREDICTION, numbers[:4])]
+    heading = f"IoU with the label {boxes.iou(numbers[:4], label):.2f}"
     scaled = [(colour, boxes.scale(box, *size)) for colour, box in drawn]
     return sheets.Tile(np.asarray(small, np.uint8), heading, f"score {numbers[4]:.2f}", scaled)

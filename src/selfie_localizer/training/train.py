@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from selfie_localizer import files, params
-from selfie_localizer.dataset.store import STORE, Store, open_store
+from selfie_localizer.dataset.store import FIT, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
 from selfie_localizer.state import locked_state
@@ -42,7 +42,7 @@ def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> Non
     if backbone not in settings.backbones:
         raise UserError(f"no backbone {backbone} in params.yaml; there are {', '.join(settings.backbones)}")
     settings = _tuned(settings, backbone, root)
-    store = open_store(root / STORE)
+    store = open_store(root / FIT)
     # TensorFlow takes seconds to import; what is wrong above is said at once.
     from selfie_localizer.training import fit, hardware
     from selfie_localizer.training.calibrate import calibrate
@@ -70,7 +70,7 @@ def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> Non
                 on_epoch=run.epoch,
                 label=label,
             )
-        calibrate(result.model, store, judged_on)
+        calibrate(result.model, store, judged_on, store.negatives("validation"))
         meta = _meta(settings, backbone, store, machine, result)
         _write(settings, backbone, store, result, meta, state, root)
         _log(run, meta, root / "models" / backbone)
@@ -96,7 +96,8 @@ def _fingerprint(settings: params.Params, backbone: str, store: Store, machine: 
     used = settings.model_dump(include={"seed", "network", "augment", "train"})
     row = settings.backbones[backbone]
     hardware = machine.precision, machine.batch_size, machine.devices
-    return files.digest(used, row.model_dump(), starter_weights.digest_of(row), store.digest, fit.code(), *hardware)
+    code = fit.code("train")
+    return files.digest(used, row.model_dump(), starter_weights.digest_of(row), store.digest, code, *hardware)
 
 
 def _parameters(settings: params.Params, backbone: str, store: Store, machine: "Hardware") -> dict[str, Any]:
@@ -108,8 +109,8 @@ def _parameters(settings: params.Params, backbone: str, store: Store, machine: "
     used["data"] = {f"{split}_images": len(store.indices(split)) for split in ("train", "validation")}
     used["data"]["train_negatives"] = len(store.negatives("train"))
     used["data"]["image_size"] = store.size
-    sources = store.table["source"].iloc[store.indices("train")].value_counts()
-    used["data"]["labels"] = ", ".join(f"{source} {count:,}" for source, count in sources.items())
+    counts = store.table["annotators"].iloc[store.indices("train")].value_counts()
+    used["data"]["labels"] = ", ".join(f"{names} {count:,}" for names, count in counts.items())
     return mlflow_runs.flat(used)
 
 
@@ -154,7 +155,7 @@ def _write(
         files.write_json(folder / "meta.json", meta)
         drawing.draw(result.model, folder / "architecture.png", backbone)
         pictures.curves(result.history, folder / "curves.png", backbone)
-        pictures.predictions(result.model, store, folder / "predictions.png", f"{backbone}: test images")
+        pictures.predictions(result.model, store, folder / "predictions.png", f"{backbone}: validation images")
         if settings.train.keep_every_epoch:
             shutil.copytree(state / loop.EPOCHS, folder / loop.EPOCHS)
     with saving(str(reports)):

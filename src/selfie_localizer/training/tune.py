@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from selfie_localizer import files, params
-from selfie_localizer.dataset.store import STORE, Store, open_store
+from selfie_localizer.dataset.store import FIT, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
 from selfie_localizer.state import locked_state
@@ -64,7 +64,7 @@ def tuned(settings: params.Params, backbone: str, root: Path = Path(".")) -> par
 
 
 def _search(settings: params.Params, backbone: str, root: Path) -> dict[str, Any]:
-    store = open_store(root / STORE)
+    store = open_store(root / FIT)
     with locked_state(f"tune-{backbone}", _fingerprint(settings, backbone, store), root / ".state") as state:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = _open_study(backbone, state)
@@ -174,7 +174,7 @@ def _fingerprint(settings: params.Params, backbone: str, store: Store) -> str:
     # More trials go on with the study that is there.
     content["tune"].pop("trials")
     row = settings.backbones[backbone]
-    return files.digest(content, row.model_dump(), starter_weights.digest_of(row), store.digest, code())
+    return files.digest(content, row.model_dump(), starter_weights.digest_of(row), store.digest, code("tune"))
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
