@@ -4,70 +4,52 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfie_localizer.evaluation.scores import interval, judge, paired_difference, summarise
+from selfie_localizer import boxes
+from selfie_localizer.evaluation.scores import interval, paired_difference, score_boxes, summarise
 
 NAN = float("nan")
 
 
-def make_table(rows: list[tuple[float, ...]]) -> pd.DataFrame:
-    columns = ["x1", "y1", "x2", "y2", "truth_x1", "truth_y1", "truth_x2", "truth_y2"]
-    table = pd.DataFrame(rows, columns=columns)
+def make_judging(rows: list[tuple[float, ...]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=boxes.SIDES)
     return table.assign(image=[f"{row}.jpg" for row in range(len(rows))], width=100, height=100)
 
 
-def judge_one(predicted: tuple[float, ...], row: tuple[float, ...]) -> pd.Series:
-    return judge(np.array([predicted]), make_table([row]), np.array([100.0])).iloc[0]
+def score_one(predicted: tuple[float, ...], judging: tuple[float, ...]) -> pd.Series:
+    return score_boxes(np.array([predicted]), make_judging([judging]), np.array([100.0])).iloc[0]
 
 
-LABEL, TRUTH, NONE = (0, 0, 10, 10), (0, 0, 10, 20), (NAN,) * 4
-
-
-def test_truth_counts_where_there_is_one_and_both_are_told() -> None:
-    judged = judge_one((0, 0, 10, 10), LABEL + TRUTH)
-    assert judged["iou_label"] == 1
-    assert judged["iou_truth"] == 0.5
-    assert judged["iou"] == 0.5
-
-
-def test_without_truth_the_label_counts() -> None:
-    judged = judge_one((0, 0, 10, 5), LABEL + NONE)
-    assert judged["iou"] == 0.5
-    assert np.isnan(judged["iou_truth"])
-
-
-def test_what_the_annotator_missed_is_judged_against_truth() -> None:
-    judged = judge_one((0, 0, 10, 10), NONE + TRUTH)
-    assert judged["iou"] == 0.5
-    assert np.isnan(judged["iou_label"])
+BOX, NONE = (0, 0, 10, 20), (NAN,) * 4
 
 
 def test_a_miss_counts_as_zero() -> None:
-    assert judge_one(NONE, LABEL + TRUTH)["iou"] == 0
+    assert score_one(NONE, BOX)["iou"] == 0
 
 
 def test_a_prediction_is_cut_to_the_image_first() -> None:
-    assert judge_one((-50, -50, 10, 10), LABEL + NONE)["iou"] == 1
+    assert score_one((-50, -50, 10, 20), BOX)["iou"] == 1
 
 
 def test_slicing_values_are_relative_to_the_image() -> None:
-    # The truth is 10 x 20 of 100 x 100 with its centre at (5, 10).
-    judged = judge_one((0, 0, 10, 10), LABEL + TRUTH)
-    assert judged["face_size"] == pytest.approx(np.sqrt(0.02))
-    assert judged["position"] == pytest.approx(np.hypot(0.45, 0.40))
-    # Centres are (5, 5) and (5, 10); the truth's diagonal is sqrt(500).
-    assert judged["centre_error"] == pytest.approx(5 / np.sqrt(500))
+    # The judging box is 10 x 20 of 100 x 100 with its centre at (5, 10).
+    scored = score_one((0, 0, 10, 10), BOX)
+    assert scored["iou"] == 0.5
+    assert scored["face_size"] == pytest.approx(np.sqrt(0.02))
+    assert scored["position"] == pytest.approx(np.hypot(0.45, 0.40))
+    # Centres are (5, 5) and (5, 10); the judging box's diagonal is sqrt(500).
+    assert scored["centre_error"] == pytest.approx(5 / np.sqrt(500))
 
 
 def test_the_summary_of_four_images_worked_by_hand() -> None:
     # IoUs 1, 0.8, 0.5 and 0.
-    predicted = np.array([(0, 0, 10, 10), (0, 0, 10, 8), (0, 0, 10, 5), NONE])
-    found = summarise(judge(predicted, make_table([LABEL + NONE] * 4), np.full(4, 50.0)))
-    assert found["test_iou"] == 0.575
-    assert found["test_iou_median"] == 0.65
+    predicted = np.array([(0, 0, 10, 20), (0, 0, 10, 16), (0, 0, 10, 10), NONE])
+    found = summarise(score_boxes(predicted, make_judging([BOX] * 4), np.full(4, 50.0)), "truth")
+    test = found["test"]
+    assert test["iou"] == 0.575
+    assert test["iou_median"] == 0.65
     # Linear between the two lowest: 0.15 of the way from 0 to 0.5.
-    assert found["test_iou_p5"] == 0.075
-    assert (found["share_over_0.5"], found["share_over_0.75"], found["share_over_0.9"]) == (0.5, 0.5, 0.25)
-    assert found["iou_truth"] is None
+    assert test["iou_p5"] == 0.075
+    assert (test["over_0.5"], test["over_0.75"], test["over_0.9"]) == (0.5, 0.5, 0.25)
     assert found["slices"]["brightness"] == {
         "dark": {"images": 4, "iou": 0.575},
         "normal": {"images": 0, "iou": None},
@@ -75,12 +57,19 @@ def test_the_summary_of_four_images_worked_by_hand() -> None:
     }
 
 
+def test_no_figure_against_labels_has_the_name_of_one_against_truth() -> None:
+    scored = score_boxes(np.array([BOX] * 3, np.float64), make_judging([BOX] * 3), np.full(3, 50.0))
+    against_truth, against_labels = summarise(scored, "truth")["test"], summarise(scored, "labels")["test"]
+    assert against_labels == {f"{name}_labels": value for name, value in against_truth.items()}
+
+
 def test_every_image_is_in_exactly_one_part_of_each_slice() -> None:
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 50, (200, 2))
     label = np.hstack([corner, corner + rng.uniform(1, 50, (200, 2))])
-    table = make_table([(*box, *NONE) for box in label])
-    found = summarise(judge(label, table, rng.uniform(0, 255.9, 200)))
+    found = summarise(
+        score_boxes(label, make_judging([tuple(box) for box in label]), rng.uniform(0, 255.9, 200)), "truth"
+    )
     for parts in found["slices"].values():
         assert sum(part["images"] for part in parts.values()) == 200
 

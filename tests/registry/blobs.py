@@ -5,7 +5,9 @@ images, so that its IoU on either slice is known beforehand. It is a real Keras 
 exported, served and reloaded like any other.
 """
 
+import functools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,19 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from selfie_localizer import files, params
-from selfie_localizer.dataset.store import BOX, TRUTH, open_store, write_store
+from selfie_localizer import boxes, files, params
+from selfie_localizer.dataset.store import FIT, TEST, write_store
 
 SIZE = 32
 DARK = 80.0
 
 
-def make_project(root: Path, test: int = 80, seed: int = 0, dark: bool = True) -> None:
-    """Writes images, store and params.yaml; half of the test images are dark if `dark`, the others normal."""
+def make_project(root: Path, test: int = 80, seed: int = 0, dark: bool = True, truth: bool = True) -> None:
+    """Writes images, both stores, what `annotate` and `label` write of them, and params.yaml.
+
+    Half of the test images are dark if `dark`, the others normal. Labels, drawn by Haar alone, are right to the
+    pixel, and so is the truth, which all test images have if `truth`.
+    """
     rng = np.random.default_rng(seed)
     count = test + 4
     centre, half = rng.uniform(0.35, 0.65, (count, 2)), rng.uniform(0.15, 0.3, (count, 2))
@@ -29,27 +35,61 @@ def make_project(root: Path, test: int = 80, seed: int = 0, dark: bool = True) -
     folder = root / "data/images"
     folder.mkdir(parents=True)
     pictures = np.zeros((count, SIZE, SIZE, 3), np.uint8)
-    boxes = np.zeros((count, 4))
+    sides = np.zeros((count, 4))
     for row in range(count):
         inside = ((x - centre[row, 0]) / half[row, 0]) ** 2 + ((y - centre[row, 1]) / half[row, 1]) ** 2 < 1
         pictures[row] = 10 if dark and row % 2 else 100
         pictures[row][inside] = 200
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        boxes[row] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        sides[row] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
         cv2.imwrite(str(folder / f"{row}.png"), pictures[row])
     table = pd.DataFrame({"image": [f"{row}.png" for row in range(count)]})
     table["split"] = ["test"] * test + ["train"] * 4
     table["sha256"] = [files.sha256((folder / name).read_bytes()) for name in table["image"]]
     table["width"] = table["height"] = SIZE
-    table["source"] = "blob"
-    table[BOX] = boxes
-    table[TRUTH] = np.nan
-    write_store(root / "build/store", table, SIZE, lambda path: np.save(path, pictures))
+    table["verdict"], table["annotators"], table["spread"] = "alone", "haar", np.nan
+    table[boxes.SIDES] = sides
+    for path, rows in ((TEST, slice(0, test)), (FIT, slice(test, count))):
+        store, part = table.iloc[rows].reset_index(drop=True), pictures[rows]
+        write_store(root / path, store, SIZE, functools.partial(np.save, arr=part))
+    listed = table.assign(error="", orientation=1)[["image", "width", "height", "sha256", "orientation", "error"]]
+    listed.to_csv(root / "build/images.csv", index=False)
+    annotate(
+        root,
+        {"haar": table[boxes.SIDES].to_numpy() + np.array([-2, -2, 2, 2]), "starter": table[boxes.SIDES].to_numpy()},
+    )
+    if truth:
+        give_truth(root, test)
     if not (root / "params.yaml").exists():
         (root / "params.yaml").write_text("backbones:\n  blob: {architecture: resnet18}\n")
 
 
-def make_model(root: Path, dark: float, normal: float, backbone: str = "blob", twin: int = 0) -> str:
+def annotate(root: Path, drawn: Mapping[str, np.ndarray], shifts: Mapping[str, Sequence[float]] | None = None) -> None:
+    """Writes `build/annotations.csv` with the boxes of each annotator on all images, shape (N, 4), NaN for a miss.
+
+    `shifts` is how the label stage moved them, four numbers each, in `reports/label.json`.
+    """
+    listing = pd.read_csv(root / "build/images.csv")
+    said = []
+    for name, sides in drawn.items():
+        rows = listing[["image", "sha256", "width", "height"]].assign(annotator=name, score=0.9)
+        rows[boxes.SIDES] = sides
+        said.append(rows)
+    pd.concat(said).to_csv(root / "build/annotations.csv", index=False)
+    moved = {name: {"shifts": dict(zip(boxes.SIDES, sides, strict=True))} for name, sides in (shifts or {}).items()}
+    files.write_json(root / "reports/label.json", {"annotators": moved})
+
+
+def give_truth(root: Path, images: int, moved: float = 0.0) -> None:
+    """Writes `data/truth.csv` with the boxes of the first test images, each `moved` pixels to the right."""
+    table = pd.read_csv(root / TEST / "index.csv")[["image", *boxes.SIDES]].head(images)
+    table[["x1", "x2"]] += moved
+    table.to_csv(root / "data/truth.csv", index=False)
+
+
+def make_model(
+    root: Path, dark: float, normal: float, backbone: str = "blob", twin: int = 0, val_iou: float | None = None
+) -> str:
     """Writes `models/<backbone>/` with a network whose boxes have `dark` and `normal` times the right side.
 
     Its IoU is the square of that. Returns its digest; equal models with another `twin` have another one.
@@ -81,7 +121,7 @@ def make_model(root: Path, dark: float, normal: float, backbone: str = "blob", t
         "image_size": SIZE,
         "settings": {"seed": 0, "dark": dark, "normal": normal},
         "model_digest": files.digest(dark, normal, twin),
-        "val_iou": round(min(dark, normal) ** 2, 4),
+        "val_iou": round(min(dark, normal) ** 2, 4) if val_iou is None else val_iou,
     }
     files.write_json(folder / "meta.json", meta)
     return str(meta["model_digest"])
@@ -91,24 +131,31 @@ def evaluate(root: Path, *backbones: str) -> None:
     """Writes what the evaluate stage writes of these models and of the mean box, as far as promote reads it."""
     import keras
 
-    from selfie_localizer import boxes
-    from selfie_localizer.evaluation.scores import judge, summarise
+    from selfie_localizer.dataset.store import open_store
+    from selfie_localizer.evaluation.judge import find_judge
+    from selfie_localizer.evaluation.scores import score_boxes, summarise, summarise_score
 
-    store = open_store(root / "build/store")
-    test = store.indices("test", labelled=False)
-    table = store.table.iloc[test].reset_index(drop=True)
-    brightness = np.array([cv2.cvtColor(store.images[row], cv2.COLOR_RGB2GRAY).mean() for row in test])
-    mean = np.tile(store.boxes[store.indices("train")].mean(axis=0), (len(test), 1))
-    predicted = {"baseline-mean-box": boxes.scale(mean, SIZE, SIZE)}
+    fit, test = open_store(root / FIT), open_store(root / TEST)
+    judge = find_judge(test, root)
+    brightness = np.array([cv2.cvtColor(test.images[row], cv2.COLOR_RGB2GRAY).mean() for row in judge.rows])
+    mean = np.tile(fit.boxes.mean(axis=0), (len(judge.rows), 1))
+    output = {"baseline-mean-box": np.hstack([mean, np.zeros((len(mean), 1))])}
     for backbone in backbones or ("blob",):
         model = keras.models.load_model(root / "models" / backbone / "model.keras")
-        predicted[backbone] = boxes.scale(model.predict_on_batch(store.images[test])[:, :4], SIZE, SIZE)
+        output[backbone] = model.predict_on_batch(test.images[judge.rows])
     folder = root / "reports/evaluation"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, found in predicted.items():
-        judged = judge(found.astype(np.float64), table, brightness)
-        judged.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
-        files.write_json(folder / f"{name}.json", summarise(judged))
+    for name, found in output.items():
+        predicted = boxes.scale(found[:, :4].astype(np.float64), SIZE, SIZE)
+        scored = score_boxes(predicted, judge.table, brightness).assign(score=found[:, 4])
+        report = {"judge": judge.describe(), **summarise(scored, judge.kind)}
+        if name.startswith("baseline"):
+            report["part_of_judge"] = False
+        else:
+            report |= summarise_score(scored, np.array([]))
+            report["model_digest"] = json.loads((root / "models" / name / "meta.json").read_text())["model_digest"]
+        scored.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
+        files.write_json(folder / f"{name}.json", report)
 
 
 def make_settings(*backbones: str, seed: int = 0, **promote: Any) -> params.Params:

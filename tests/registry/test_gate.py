@@ -1,10 +1,13 @@
 """The gates, each alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from selfie_localizer import params
+from selfie_localizer.evaluation.judge import Judge
 from selfie_localizer.registry import gate
 from selfie_localizer.registry.rescore import Answers
 
@@ -18,8 +21,17 @@ def make_frame(iou: np.ndarray, dark: int) -> pd.DataFrame:
 
 
 def test_a_score_at_the_floor_is_not_over_it() -> None:
-    assert not gate.over_floor(0.5, 0.5)["passed"]
-    assert gate.over_floor(0.5001, 0.5)["passed"]
+    assert not gate.over_floor(0.5, 0.5, "truth", 100)["passed"]
+    assert gate.over_floor(0.5001, 0.5, "truth", 100)["passed"]
+
+
+def test_a_figure_says_by_its_name_what_judged_and_how_little_few_images_mean() -> None:
+    many = gate.over_floor(0.7, 0.5, "truth", 30)["says"]
+    assert many == "test IoU 0.700 against the truth of 30 images, the floor is 0.500"
+    few = gate.over_floor(0.7, 0.5, "labels", 29)["says"]
+    assert few.startswith("agreement 0.700 with the annotators' labels of 29 images (so few that it says little")
+    alone = np.linspace(0.4, 0.8, 29)
+    assert "29 images (so few" in gate.better(alone + 0.05, alone, RULES, 0, "labels")["says"]
 
 
 def test_a_gain_that_may_be_chance_is_not_better() -> None:
@@ -27,15 +39,15 @@ def test_a_gain_that_may_be_chance_is_not_better() -> None:
     champion = rng.uniform(0.4, 0.9, 100)
     noisy = champion + rng.normal(0.01, 0.1, 100)
     steady = champion + rng.normal(0.01, 0.01, 100)
-    assert not gate.better(noisy, champion, RULES, 0)["passed"]
-    assert gate.better(steady, champion, RULES, 0)["passed"]
-    assert not gate.better(champion, champion, RULES, 0)["passed"]
+    assert not gate.better(noisy, champion, RULES, 0, "truth")["passed"]
+    assert gate.better(steady, champion, RULES, 0, "truth")["passed"]
+    assert not gate.better(champion, champion, RULES, 0, "truth")["passed"]
 
 
 def test_the_interval_must_lie_above_the_margin() -> None:
     champion = np.linspace(0.4, 0.8, 50)
-    assert gate.better(champion + 0.05, champion, params.Promote(margin=0.04), 0)["passed"]
-    assert not gate.better(champion + 0.05, champion, params.Promote(margin=0.06), 0)["passed"]
+    assert gate.better(champion + 0.05, champion, params.Promote(margin=0.04), 0, "truth")["passed"]
+    assert not gate.better(champion + 0.05, champion, params.Promote(margin=0.06), 0, "truth")["passed"]
 
 
 @pytest.mark.parametrize(("dark", "passed"), [(29, True), (30, False)])
@@ -68,23 +80,23 @@ def test_an_answer_must_come_within_the_cap() -> None:
 
 
 @pytest.fixture
-def split() -> gate.SplitImages:
+def judged() -> gate.JudgedImages:
     side, count = 100, 50
     box = pd.DataFrame([[10.0, 10.0, 60.0, 60.0]] * count, columns=["x1", "y1", "x2", "y2"])
     table = box.assign(image=[f"{row}.png" for row in range(count)], width=side, height=side)
-    table[["truth_x1", "truth_y1", "truth_x2", "truth_y2"]] = np.nan
-    return gate.SplitImages(table, make_frame(np.ones(count), 0), [])
+    judge = Judge("truth", table, np.arange(count), np.full((count, 4), np.nan), 0, frozenset(), "store", "digest")
+    return gate.JudgedImages(judge, make_frame(np.ones(count), 0), [Path(name) for name in table["image"]])
 
 
-def test_the_reloaded_model_must_answer_each_image_as_evaluate_says(split: gate.SplitImages) -> None:
-    rows = split.sample()
+def test_the_reloaded_model_must_answer_each_image_as_evaluate_says(judged: gate.JudgedImages) -> None:
+    rows = judged.sample()
     assert len(rows) == 32
     assert (rows[0], rows[-1]) == (0, 49)
     right = np.tile([10.0, 10.0, 60.0, 60.0], (32, 1))
-    assert gate.answering(split, Answers(right, None))["passed"]
-    assert not gate.answering(split, Answers(right + 5, None))["passed"]
+    assert gate.answering(judged, Answers(right, None))["passed"]
+    assert not gate.answering(judged, Answers(right + 5, None))["passed"]
     missing = right.copy()
     missing[3] = np.nan
-    found = gate.answering(split, Answers(missing, None))
+    found = gate.answering(judged, Answers(missing, None))
     assert not found["passed"]
     assert "could not use 1 of 32" in found["says"]

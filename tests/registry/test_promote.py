@@ -47,6 +47,8 @@ def test_the_first_model_becomes_champion_with_all_that_is_to_be_known_of_it(cha
     tags = get_tags(champion_root, "1")
     assert (tags["backbone"], tags["approved"], float(tags["test_iou"])) == ("blob", "true", pytest.approx(0.725))
     assert {"model_digest", "data_hash", "test_split", "git_commit", "params_hash"} <= set(tags)
+    assert (tags["judge"], tags["judge_images"], tags["score_threshold"]) == ("truth", "80", "0.05")
+    assert "test_iou_labels" not in tags
     report = blobs.read_report(champion_root)
     assert (report["decision"], report["champion"], report["previous_champions"]) == ("champion", "1", [])
     assert all(report["verdict"]["gates"][gate]["passed"] for gate in ("floor", "answers"))
@@ -64,7 +66,7 @@ def test_a_better_model_becomes_champion_and_the_one_before_is_remembered(crowne
     report = try_model(crowned, **BETTER, latency_ms=60_000)
     assert (report["decision"], report["champion"], report["previous_champions"]) == ("champion", "2", ["1"])
     better = report["verdict"]["gates"]["better"]
-    assert better["test_iou"] == pytest.approx(0.9025, abs=1e-3)
+    assert better["iou"] == pytest.approx(0.9025, abs=1e-3)
     assert better["champion_iou"] == pytest.approx(0.725, abs=1e-3)
     assert report["verdict"]["gates"]["latency"]["passed"]
     assert get_alias(crowned) == get_alias(crowned, "challenger") == "2"
@@ -111,6 +113,16 @@ def test_the_best_backbone_of_a_run_is_the_candidate(crowned: Path) -> None:
     assert blobs.read_report(crowned)["backbone"] == "fine"
     assert get_versions(crowned) == ["1", "2"]
     assert get_tags(crowned, "2")["backbone"] == "fine"
+
+
+def test_the_validation_split_chooses_between_backbones_whatever_the_test_split_says(crowned: Path) -> None:
+    blobs.make_model(crowned, **BETTER, backbone="lucky", val_iou=0.5)
+    blobs.make_model(crowned, dark=0.92, normal=0.92, backbone="chosen", val_iou=0.6)
+    blobs.evaluate(crowned, "lucky", "chosen")
+    promote(blobs.make_settings("lucky", "chosen"), crowned)
+    report = blobs.read_report(crowned)
+    assert (report["backbone"], report["decision"]) == ("chosen", "champion")
+    assert report["test_iou"] == pytest.approx(0.8464, abs=1e-3)
 
 
 def test_a_champion_of_other_data_is_judged_on_this_test_split(crowned: Path, tmp_path: Path) -> None:
@@ -162,7 +174,8 @@ def test_a_model_without_a_training_run_gets_a_run_of_its_own(champion_root: Pat
     assert run.info.status == "FINISHED"
     assert run.data.tags["stage"] == "promote"
     assert run.data.tags["model_digest"] == version.tags["model_digest"]
-    assert run.data.metrics["test_iou"] == pytest.approx(0.725, abs=1e-3)
+    assert run.data.metrics["test/iou"] == pytest.approx(0.725, abs=1e-3)
+    assert (run.data.tags["judge"], run.data.tags["judge_images"]) == ("truth", "80")
 
 
 def test_inside_an_experiment_a_better_model_stays_challenger(crowned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +225,7 @@ def test_scores_of_other_images_are_refused(crowned: Path) -> None:
     [
         ("reports/evaluation/blob.json", "evaluate"),
         ("models/blob/meta.json", "train@blob"),
-        ("build/store/store.json", "prepare"),
+        ("build/store/test/store.json", "prepare"),
     ],
 )
 def test_a_missing_file_names_the_stage_that_makes_it(crowned: Path, gone: str, stage: str) -> None:

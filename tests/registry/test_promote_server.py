@@ -26,17 +26,17 @@ def test_promotions_and_rollbacks_on_a_server(
     assert try_model(blank, dark=0.85, normal=0.75)["decision"] == "rejected"
 
     # Another machine promotes version 2 while this one judges its own candidate.
-    client, judge, calls = mlflow.MlflowClient(mlflow_server.uri), promotion._judge, []
+    client, pass_gates, calls = mlflow.MlflowClient(mlflow_server.uri), promotion._pass_gates, []
 
     def overtaken(*arguments: Any) -> Any:
-        verdict = judge(*arguments)
+        verdict = pass_gates(*arguments)
         if not calls:
             client.set_registered_model_alias(NAME, "champion", "2")
         calls.append(verdict)
         return verdict
 
     with monkeypatch.context() as patch:
-        patch.setattr(promotion, "_judge", overtaken)
+        patch.setattr(promotion, "_pass_gates", overtaken)
         report = try_model(blank, **BETTER)
     assert "another promotion made version 2 the champion meanwhile" in capsys.readouterr().err
     assert [verdict["champion"] for verdict in calls] == ["1", "2"]

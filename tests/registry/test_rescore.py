@@ -19,7 +19,7 @@ def changed(crowned: Path, tmp_path: Path) -> Callable[[str], tuple[Registry, st
         with opened(crowned) as registry:
             mlflow.set_tracking_uri(registry.uri)
             folder = mlflow.artifacts.download_artifacts(f"models:/{NAME}/1", dst_path=str(tmp_path / "model"))
-            code = Path(folder) / "code/selfie_localizer/registry/locator.py"
+            code = Path(folder) / "code/selfie_localizer/serving/locator.py"
             code.write_text(f"{code.read_text()}\n{line}\n")
             made = registry.client.create_model_version(NAME, folder, tags={"model_digest": line})
         return registry, number(made)

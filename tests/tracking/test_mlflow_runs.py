@@ -40,7 +40,7 @@ def test_without_a_setting_runs_go_to_the_projects_own_database(project: Path) -
     assert (logged.data.tags["stage"], logged.data.tags["backbone"]) == ("train", "resnet18")
     assert logged.data.params == {"loss": "mse"}
     assert logged.data.metrics == {"iou": 0.5}
-    assert list((project / "mlruns").rglob("test_tracking.py"))
+    assert list((project / "mlruns").rglob(Path(__file__).name))
     assert not list((project / ".state").rglob("*.jsonl"))
 
 

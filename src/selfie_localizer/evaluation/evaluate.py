@@ -1,6 +1,6 @@
 """The evaluate stage: scores every backbone and the baselines on the same untouched test split."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +9,32 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, files, images, parallel, params
-from selfie_localizer.dataset.prepare import read_opinions
-from selfie_localizer.dataset.store import REVIEW, STORE, Store, open_store
+from selfie_localizer import boxes, files, params
+from selfie_localizer.dataset.store import FIT, TEST, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation import pictures
-from selfie_localizer.evaluation.scores import judge, paired_difference, summarise, summarise_score
+from selfie_localizer.evaluation.baselines import ANNOTATIONS, find_baselines
+from selfie_localizer.evaluation.choice import by_validation, read_meta
+from selfie_localizer.evaluation.judge import Judge, explain, figure, find_judge, metric, shown
+from selfie_localizer.evaluation.scores import paired_difference, score_boxes, summarise, summarise_score
+from selfie_localizer.labels.contents import read_output
+from selfie_localizer.labels.trusted import TableRules
 from selfie_localizer.progress import say
 from selfie_localizer.tracking import mlflow_runs
 from selfie_localizer.tracking.resilient_run import Run
 
-MEAN_BOX, HAAR, FIRST_MODEL = "baseline-mean-box", "baseline-haar", "baseline-first-model"
+REPORTS, METRICS = Path("reports/evaluation"), Path("reports/metrics.json")
+BATCH = 32
+
+Report = dict[str, Any]
 
 
 def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) -> None:
     """Writes `reports/evaluation/`: a JSON and a CSV for each backbone and baseline, a comparison and pictures.
 
-    `reports/metrics.json` has the test IoU of each, which is what DVC compares.
-
-    Baselines are the training split's mean box, OpenCV's Haar cascade, and the first model, where it was asked about
-    the labels: what there would be without any training.
+    The JSON says what judged and on how many images; figures against labels have names that end in `_labels`. The CSV
+    has a row for each judged image. `reports/metrics.json` has what DVC compares. The validation split says which
+    backbone is the best; the test split only reports.
 
     Args:
         settings: All parameters.
@@ -36,47 +42,43 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         root: The project's folder.
 
     Raises:
-        UserError: The store or a model is missing, or the test split is empty.
+        UserError: A store or a model is missing, or nobody can judge the test split.
     """
-    store = open_store(root / STORE)
-    test = store.indices("test", labelled=False)
-    if len(test) == 0:
-        raise UserError("the test split is empty; add images or raise prepare.test in params.yaml")
-    table = store.table.iloc[test].reset_index(drop=True)
-    brightness = np.array([cv2.cvtColor(store.images[row], cv2.COLOR_RGB2GRAY).mean() for row in test])
-    negatives = store.negatives("test")
-    judged: dict[str, pd.DataFrame] = {}
-    scores_without_face: dict[str, NDArray[np.float64]] = {}
+    fit, test = open_store(root / FIT), open_store(root / TEST)
+    judge = find_judge(test, root, TableRules.of(settings), read_output(root / ANNOTATIONS, "annotate"))
+    ranked = by_validation(settings.backbones, root)
+    brightness = np.array([cv2.cvtColor(test.images[row], cv2.COLOR_RGB2GRAY).mean() for row in judge.rows])
+    scored: dict[str, pd.DataFrame] = {}
+    reports: dict[str, Report] = {}
+    rows = np.concatenate([judge.rows, test.negatives("test")])
     for backbone in settings.backbones:
-        output = _answers(root / "models" / backbone / "model.keras", store, np.concatenate([test, negatives]))
-        faces, scores_without_face[backbone] = output[: len(test)], output[len(test) :, 4]
-        predicted = boxes.scale(faces[:, :4], table["width"], table["height"])
-        judged[backbone] = judge(predicted, table, brightness).assign(score=faces[:, 4])
-    judged[MEAN_BOX] = judge(_mean_box(store, table), table, brightness)
-    judged[HAAR] = judge(_haar(settings.annotate, table, workers, root), table, brightness)
+        output = _answers(root / "models" / backbone / "model.keras", test, rows)
+        faces, without_face = output[: len(judge.rows)], output[len(judge.rows) :, 4]
+        predicted = boxes.scale(faces[:, :4], judge.table["width"], judge.table["height"])
+        scored[backbone] = score_boxes(predicted, judge.table, brightness).assign(score=faces[:, 4])
+        reports[backbone] = _report(judge, scored[backbone], settings.seed)
+        reports[backbone] |= summarise_score(scored[backbone], without_face)
+        reports[backbone]["model_digest"] = read_meta(backbone, root)["model_digest"]
+    for name, baseline in find_baselines(judge, fit, settings, workers, root).items():
+        scored[name] = score_boxes(baseline.boxes, judge.table, brightness)
+        reports[name] = _report(judge, scored[name], settings.seed) | {"part_of_judge": baseline.part_of_judge}
 
-    opinions = table[["sha256"]].merge(read_opinions(root, settings.review), on="sha256", how="left")[REVIEW].to_numpy()
-    if np.isfinite(opinions).all():
-        judged[FIRST_MODEL] = judge(opinions, table, brightness)
-
-    summaries = {name: summarise(frame, settings.seed) for name, frame in judged.items()}
-    for backbone, others in scores_without_face.items():
-        summaries[backbone] |= summarise_score(judged[backbone], others)
-    with files.atomic_write(root / "reports/evaluation") as folder:
+    with files.atomic_write(root / REPORTS) as folder:
         folder.mkdir()
-        for name, frame in judged.items():
-            files.write_json(folder / f"{name}.json", summaries[name])
+        for name, frame in scored.items():
+            files.write_json(folder / f"{name}.json", reports[name])
             frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n")
-        files.write_json(folder / "comparison.json", _comparison(settings, judged, summaries))
+        files.write_json(folder / "comparison.json", _comparison(ranked, judge, scored, reports, settings.seed))
         for backbone in settings.backbones:
-            pictures.draw(backbone, judged[backbone], table, root / "data/images", folder)
-        pictures.compare({name: judged[name] for name in judged}, folder / "comparison.png")
-    test_iou = {name.removeprefix("baseline-"): summary["test_iou"] for name, summary in summaries.items()}
-    files.write_json(root / "reports/metrics.json", {"test_iou": test_iou})
+            pictures.draw(backbone, scored[backbone], judge, root / "data/images", folder)
+        pictures.compare(scored, judge, folder / "comparison.png")
+    files.write_json(root / METRICS, _metrics(judge, {name: reports[name] for name in settings.backbones}))
     for backbone in settings.backbones:
-        _log(backbone, summaries[backbone], root)
-    best = max(settings.backbones, key=lambda name: summaries[name]["test_iou"])
-    say(f"evaluate: best is {best} with a test IoU of {summaries[best]['test_iou']:.3f}; see reports/evaluation/")
+        _log(backbone, reports[backbone], root)
+    best, val_iou = ranked[0]
+    iou = shown(figure(reports[best]), judge.kind, len(judge.table))
+    say(f"evaluate: best by validation is {best} (IoU {val_iou:.3f} there), {iou}; see {REPORTS}/")
+    say(f"evaluate: {explain(judge.describe())}")
 
 
 def _answers(path: Path, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -86,59 +88,53 @@ def _answers(path: Path, store: Store, rows: NDArray[np.int64]) -> NDArray[np.fl
     if not path.exists():
         raise UserError(f"{path}: missing; run `dvc repro train@{path.parent.name}` first")
     model = inference.load(path)
-    batches = [model.predict_on_batch(store.images[rows[start : start + 32]]) for start in range(0, len(rows), 32)]
-    return np.concatenate(batches).astype(np.float64)
+    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    return np.concatenate([model.predict_on_batch(store.images[part]) for part in parts]).astype(np.float64)
 
 
-def _mean_box(store: Store, table: pd.DataFrame) -> NDArray[np.float64]:
-    """Returns the training split's mean box, which any network should beat, on every image."""
-    mean = store.boxes[store.indices("train")].astype(np.float64).mean(axis=0)
-    return boxes.scale(np.tile(mean, (len(table), 1)), table["width"], table["height"])
-
-
-def _haar(settings: params.Annotate, table: pd.DataFrame, workers: int, root: Path) -> NDArray[np.float64]:
-    """Returns what OpenCV's detector, as the annotate stage uses it, finds on each image; NaN for a miss."""
-    import functools
-
-    work = functools.partial(_haar_chunk, settings, root / "data/images")
-    names = table["image"].tolist()
-    chunks = [names[start : start + 32] for start in range(0, len(names), 32)]
-    return np.concatenate(list(parallel.map_in_order(work, chunks, workers)))
-
-
-def _haar_chunk(settings: params.Annotate, folder: Path, names: list[str]) -> NDArray[np.float64]:
-    from selfie_localizer.annotators.haar import detect
-
-    found = np.full((len(names), 4), np.nan)
-    for row, name in enumerate(names):
-        detection = detect(images.read(folder / name), settings)
-        if detection is not None:
-            found[row] = detection[0]
-    return found
+def _report(judge: Judge, scored: pd.DataFrame, seed: int) -> Report:
+    return {"judge": judge.describe(), **summarise(scored, judge.kind, seed)}
 
 
 def _comparison(
-    settings: params.Params, judged: dict[str, pd.DataFrame], summaries: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    order = sorted(settings.backbones, key=lambda name: -summaries[name]["test_iou"])
-    keys = ("test_iou", "test_iou_low", "test_iou_high", "share_over_0.5", "share_over_0.75")
-    result: dict[str, Any] = {name: {key: summary[key] for key in keys} for name, summary in summaries.items()}
-    result["best"] = order[0]
-    if len(order) > 1:
-        first, second = (judged[name]["iou"].to_numpy() for name in order[:2])
-        result["best_minus_second"] = paired_difference(first, second, settings.seed) | {"second": order[1]}
+    ranked: list[tuple[str, float]],
+    judge: Judge,
+    scored: Mapping[str, pd.DataFrame],
+    reports: Mapping[str, Report],
+    seed: int,
+) -> Report:
+    keys = [metric(name, judge.kind) for name in ("iou", "iou_low", "iou_high", "over_0.5", "over_0.75")]
+    models: dict[str, Report] = {}
+    validation = dict(ranked)
+    for name, report in reports.items():
+        models[name] = {key: report["test"][key] for key in keys}
+        if name in validation:
+            models[name]["val_iou"] = validation[name]
+        else:
+            models[name]["part_of_judge"] = report["part_of_judge"]
+    result: Report = {"judge": judge.describe(), "models": models, "best": ranked[0][0], "chosen_by": "validation"}
+    if len(ranked) > 1:
+        first, second = (scored[name]["iou"].to_numpy() for name, _ in ranked[:2])
+        result["best_minus_second"] = paired_difference(first, second, seed) | {"second": ranked[1][0]}
     return result
 
 
-def _log(backbone: str, summary: dict[str, Any], root: Path) -> None:
+def _metrics(judge: Judge, reports: Mapping[str, Report]) -> Report:
+    """Returns what DVC shows: few figures, so that its table fits a screen."""
+    iou = metric("iou", judge.kind)
+    described = {key: value for key, value in judge.describe().items() if key in ("by", "images", "unjudged")}
+    return {"judge": described, "test": {iou: {name: report["test"][iou] for name, report in reports.items()}}}
+
+
+def _log(backbone: str, report: Report, root: Path) -> None:
     """Adds the scores to the training run of this very model; after a run-cache hit there may be none."""
-    meta = json.loads((root / "models" / backbone / "meta.json").read_text())
-    runs = mlflow_runs.find_runs(root, "train", backbone, model_digest=meta["model_digest"])
+    runs = mlflow_runs.find_runs(root, "train", backbone, model_digest=report["model_digest"])
     if not runs:
         say(f"evaluate: MLflow has no training run of {backbone}'s model, so its scores are in reports/ only")
         return
     run = Run(mlflow_runs.tracking_uri(root), root / f".state/tracking/evaluate-{backbone}.jsonl", runs[0].info.run_id)
-    run.metrics({key: value for key, value in summary.items() if isinstance(value, float)})
-    for path in sorted((root / "reports/evaluation").glob(f"{backbone}*.png")):
+    run.metrics(mlflow_runs.evaluation_metrics(report))
+    run.tags(mlflow_runs.evaluation_tags(report))
+    for path in sorted((root / REPORTS).glob(f"{backbone}*.png")):
         run.artifact(path, "evaluation")
-    run.artifact(root / "reports/evaluation/comparison.png", "evaluation")
+    run.artifact(root / REPORTS / "comparison.png", "evaluation")

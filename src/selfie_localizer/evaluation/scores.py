@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes
+from selfie_localizer.evaluation.judge import Kind, metric
 from selfie_localizer.evaluation.reliability import area_under_roc, recommend, reliability
 
 RESAMPLES = 2000
@@ -20,40 +21,31 @@ SLICES: Mapping[str, tuple[tuple[str, float, float], ...]] = {
 }
 
 
-def judge(predicted: NDArray[np.float64], table: pd.DataFrame, brightness: NDArray[np.float64]) -> pd.DataFrame:
-    """Compares boxes with label and truth, image by image.
+def score_boxes(predicted: NDArray[np.float64], judging: pd.DataFrame, brightness: NDArray[np.float64]) -> pd.DataFrame:
+    """Compares boxes with those that judge, image by image.
 
     Args:
         predicted: Boxes in pixels of the original images, shape (N, 4); NaN where nothing was found.
-        table: Rows of the store's table, in the same order.
+        judging: `Judge.table` or some of its rows: `image`, `width`, `height` and the judging boxes `x1` to `y2`.
         brightness: Mean grey value of each image in 0..255, shape (N,).
 
     Returns:
-        Columns `image`, `x1` to `y2`, `iou_label`, `iou_truth`, `iou` (against truth where there is one, else
-        against the label), `centre_error` (relative to the reference box's diagonal), and what slices are cut by:
-        `face_size` (square root of box area / image area), `position` (distance of the reference's centre from the
-        image's centre, relative to the image) and `brightness`. Where nothing was found the IoU is 0.
+        Columns `image`, `x1` to `y2` (the predicted box, cut to the image), `iou`, `centre_error` (relative to the
+        judging box's diagonal), and what slices are cut by: `face_size` (square root of box area / image area),
+        `position` (distance of the judging box's centre from the image's, relative to the image) and `brightness`.
+        Where nothing was found the IoU is 0.
     """
-    label = table[["x1", "y1", "x2", "y2"]].to_numpy(dtype=np.float64)
-    truth = table[["truth_x1", "truth_y1", "truth_x2", "truth_y2"]].to_numpy(dtype=np.float64)
-    size = table[["width", "height"]].to_numpy(dtype=np.float64)
-    reference = np.where(np.isfinite(truth), truth, label)
+    reference = judging[boxes.SIDES].to_numpy(dtype=np.float64)
+    size = judging[["width", "height"]].to_numpy(dtype=np.float64)
     found = np.isfinite(predicted).all(axis=1)
     clipped = boxes.clip(predicted, size[:, 0], size[:, 1])
-
-    def overlap(other: NDArray[np.float64]) -> NDArray[np.float64]:
-        known = np.isfinite(other).all(axis=1)
-        return np.where(known, np.where(found, boxes.iou(clipped, other), 0.0), np.nan)
-
     diagonal = np.linalg.norm(reference[:, 2:] - reference[:, :2], axis=1)
     off = np.linalg.norm(boxes.centre(clipped) - boxes.centre(reference), axis=1)
     return pd.DataFrame(
         {
-            "image": table["image"].to_numpy(),
-            **dict(zip(("x1", "y1", "x2", "y2"), clipped.T, strict=True)),
-            "iou": overlap(reference),
-            "iou_label": overlap(label),
-            "iou_truth": overlap(truth),
+            "image": judging["image"].to_numpy(),
+            **dict(zip(boxes.SIDES, clipped.T, strict=True)),
+            "iou": np.where(found, boxes.iou(clipped, reference), 0.0),
             "centre_error": off / diagonal,
             "face_size": np.sqrt(boxes.area(reference) / size.prod(axis=1)),
             "position": np.linalg.norm(boxes.centre(reference) / size - 0.5, axis=1),
@@ -62,60 +54,66 @@ def judge(predicted: NDArray[np.float64], table: pd.DataFrame, brightness: NDArr
     )
 
 
-def summarise(judged: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def summarise(scored: pd.DataFrame, by: Kind, seed: int = 0) -> dict[str, Any]:
     """Returns the scores of a test split as plain numbers, rounded to four digits.
 
-    Keys: `test_iou` with its 95 % interval, median, 5th percentile, shares over 0.5, 0.75 and 0.9, the mean IoU
-    against labels and against truth where there is one, the median centre error, and the slices.
+    Args:
+        scored: What `score_boxes` returned, at least one row.
+        by: What judged.
+        seed: Of the bootstrap.
+
+    Returns:
+        `test`: `iou` with its 95 % interval (`iou_low`, `iou_high`), `iou_median`, 5th percentile `iou_p5`, shares
+        `over_0.5`, `over_0.75` and `over_0.9`, and `centre_error_median`; each name ends in `_labels` where labels
+        judged. `slices`, see `slices`.
     """
-    iou = judged["iou"].to_numpy()
+    iou = scored["iou"].to_numpy()
     low, high = interval(iou, seed)
-    return {
-        "images": len(judged),
-        "test_iou": _rounded(iou.mean()),
-        "test_iou_low": _rounded(low),
-        "test_iou_high": _rounded(high),
-        "test_iou_median": _rounded(np.median(iou)),
-        "test_iou_p5": _rounded(np.percentile(iou, 5)),
-        **{f"share_over_{cut}": _rounded((iou > cut).mean()) for cut in (0.5, 0.75, 0.9)},
-        "iou_label": _mean(judged["iou_label"]),
-        "iou_truth": _mean(judged["iou_truth"]),
-        "centre_error_median": _rounded(judged["centre_error"].median()),
-        "slices": slices(judged),
+    figures = {
+        "iou": _rounded(iou.mean()),
+        "iou_low": _rounded(low),
+        "iou_high": _rounded(high),
+        "iou_median": _rounded(np.median(iou)),
+        "iou_p5": _rounded(np.percentile(iou, 5)),
+        **{f"over_{cut}": _rounded((iou > cut).mean()) for cut in (0.5, 0.75, 0.9)},
+        "centre_error_median": _rounded(scored["centre_error"].median()),
     }
+    return {"test": {metric(name, by): value for name, value in figures.items()}, "slices": slices(scored)}
 
 
-def summarise_score(judged: pd.DataFrame, without_face: NDArray[np.float64]) -> dict[str, Any]:
+def summarise_score(scored: pd.DataFrame, without_face: NDArray[np.float64]) -> dict[str, Any]:
     """Returns how far the score can be trusted.
 
     Args:
-        judged: What `judge` returned, with a column `score`.
+        scored: What `score_boxes` returned, with a column `score`.
         without_face: Scores of the test split's images without a face, shape (M,).
 
     Returns:
-        `score_rank_correlation` with the IoU, `score_largest_gap` between mean score and mean IoU in a tenth of the
-        images, `score_auc` of selfies against images without a face, the recommended `score_threshold` with its
-        `score_precision` and `score_recall`, and `reliability`, the tenths. What cannot be known is None.
+        `score`: its `rank_correlation` with the IoU, `largest_gap` between mean score and mean IoU in a tenth of the
+        images, `auc` of selfies against images without a face, and the recommended `threshold` with its `precision`
+        and `recall`; what cannot be known is None. `reliability`: the tenths.
     """
-    score, iou = judged["score"].to_numpy(), judged["iou"].to_numpy()
+    score, iou = scored["score"].to_numpy(), scored["iou"].to_numpy()
     found = reliability(score, iou)
     advice = recommend(score, iou, without_face) or {}
     return {
-        "score_rank_correlation": found["rank_correlation"],
-        "score_largest_gap": found["largest_gap"],
-        "score_auc": area_under_roc(score, without_face),
-        **{f"score_{key}": advice.get(key) for key in ("threshold", "precision", "recall")},
+        "score": {
+            "rank_correlation": found["rank_correlation"],
+            "largest_gap": found["largest_gap"],
+            "auc": area_under_roc(score, without_face),
+            **{key: advice.get(key) for key in ("threshold", "precision", "recall")},
+        },
         "reliability": found["tenths"],
     }
 
 
-def slices(judged: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+def slices(scored: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
     """Returns number of images and mean IoU by face size, position and brightness."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for column, parts in SLICES.items():
         found[column] = {}
         for name, low, high in parts:
-            chosen = judged.loc[judged[column].ge(low) & judged[column].lt(high), "iou"]
+            chosen = scored.loc[scored[column].ge(low) & scored[column].lt(high), "iou"]
             found[column][name] = {"images": len(chosen), "iou": _mean(chosen)}
     return found
 

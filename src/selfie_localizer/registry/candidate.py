@@ -1,4 +1,4 @@
-"""The candidate: the best model of this run, and its place in the registry."""
+"""The candidate: the best model of this run by the validation split, and its place in the registry."""
 
 import json
 from dataclasses import dataclass
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from selfie_localizer import files, params
-from selfie_localizer.dataset.store import STORE
+from selfie_localizer.dataset.store import TEST
 from selfie_localizer.errors import UserError
+from selfie_localizer.evaluation.choice import by_validation, read_meta
+from selfie_localizer.evaluation.judge import figure, metric, shown
 from selfie_localizer.progress import say
 from selfie_localizer.registry.versions import Registry, has_files, number
 from selfie_localizer.state import locked_state
@@ -24,46 +26,67 @@ class Candidate:
     Attributes:
         backbone: Key of its backbone.
         meta: Content of its `meta.json`.
-        test_iou: Its mean IoU on the test split.
-        test_split: Digest of the store that the split is part of.
+        report: What evaluate wrote of it, `reports/evaluation/<backbone>.json`.
     """
 
     backbone: str
     meta: dict[str, Any]
-    test_iou: float
-    test_split: str
+    report: dict[str, Any]
 
     @property
     def digest(self) -> str:
         """Names the weights: equal digests mean the same model."""
         return str(self.meta["model_digest"])
 
+    @property
+    def iou(self) -> float:
+        """Mean IoU on the judged test images."""
+        return figure(self.report)
+
+    @property
+    def judge(self) -> dict[str, Any]:
+        """What judged, see `Judge.describe`."""
+        return dict(self.report["judge"])
+
+    @property
+    def test_split(self) -> str:
+        """Names the judged images and their judging boxes: figures of one split may be compared."""
+        return str(self.report["judge"]["digest"])
+
 
 def best(settings: params.Params, root: Path) -> Candidate:
-    """Returns the model with the highest test IoU; of equals, the one whose backbone comes first.
+    """Returns the model with the highest IoU on the validation split; of equals, the one whose backbone comes first.
 
     Raises:
-        UserError: There are no backbones, or one was not trained or evaluated.
+        UserError: There are no backbones, one was not trained, or the best was not evaluated as it is now.
     """
-    if not settings.backbones:
-        raise UserError("params.yaml lists no backbone, so there is nothing to promote; add one to `backbones`")
-    test_split = _read(root / STORE / "store.json", "prepare")["digest"]
-    candidates = []
-    for backbone in settings.backbones:
-        meta = _read(root / "models" / backbone / "meta.json", f"train@{backbone}")
-        score = _read(root / EVALUATION / f"{backbone}.json", "evaluate")["test_iou"]
-        candidates.append(Candidate(backbone, meta, float(score), test_split))
-    return max(candidates, key=lambda candidate: candidate.test_iou)
+    backbone = by_validation(settings.backbones, root)[0][0]
+    meta = read_meta(backbone, root)
+    report = _read(root / EVALUATION / f"{backbone}.json", "evaluate")
+    store = _read(root / TEST / "store.json", "prepare")["digest"]
+    if (report.get("model_digest"), report.get("judge", {}).get("store")) != (meta["model_digest"], store):
+        raise UserError(f"{EVALUATION}/{backbone}.json: of another model or test split; run `dvc repro evaluate` first")
+    return Candidate(backbone, meta, report)
+
+
+def evaluated_tags(candidate: Candidate) -> dict[str, Any]:
+    """Returns the tags that say what evaluate found; None removes one that a figure under another judge left."""
+    by = candidate.judge["by"]
+    figures: dict[str, Any] = {"test_iou": None, "test_iou_labels": None}
+    return figures | {
+        metric("test_iou", by): candidate.iou,
+        "judge": by,
+        "judge_images": candidate.judge["images"],
+        "score_threshold": candidate.report["score"]["threshold"],
+        "test_split": candidate.test_split,
+    }
 
 
 def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
     """Returns the candidate's version, which is made where the registry does not have this model yet."""
     data = mlflow_runs.data_version(root)
-    current = {
-        "test_iou": candidate.test_iou,
-        "test_split": candidate.test_split,
-        "data_hash": candidate.test_split if data == "untracked" else data,
-    }
+    # Data that nobody versions is known by the store that was made of it.
+    current = evaluated_tags(candidate) | {"data_hash": candidate.judge["store"] if data == "untracked" else data}
     version = registry.by_digest(candidate.digest)
     if version is not None:
         registry.tag(version, **current)
@@ -77,7 +100,8 @@ def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
         "params_hash": files.digest(candidate.meta["settings"]),
     }
     version = registry.register(model_id, fixed | current)
-    say(f"promote: {candidate.backbone} is version {number(version)}, test IoU {candidate.test_iou:.3f}")
+    iou = shown(candidate.iou, candidate.judge["by"], candidate.judge["images"])
+    say(f"promote: {candidate.backbone} is version {number(version)}, {iou}")
     return version
 
 
@@ -95,8 +119,8 @@ def _run(candidate: Candidate, root: Path) -> tuple[str, str]:
         mlflow_runs.open_run("promote", candidate.backbone, root, state) as run,
     ):
         run.params(mlflow_runs.flat(candidate.meta["settings"]))
-        run.metrics({"best_val_iou": candidate.meta["val_iou"], "test_iou": candidate.test_iou})
-        run.tags({"model_digest": candidate.digest})
+        run.metrics({"best_val_iou": candidate.meta["val_iou"], **mlflow_runs.evaluation_metrics(candidate.report)})
+        run.tags({"model_digest": candidate.digest, **mlflow_runs.evaluation_tags(candidate.report)})
     if run.id is None:
         raise UserError(f"MLflow at {run.uri} does not answer; start its server and run `dvc repro promote` again")
     return run.id, mlflow_runs.git_commit(root)

@@ -10,9 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfie_localizer import params
-from selfie_localizer.dataset.store import STORE, open_store
+from selfie_localizer.dataset.store import TEST, open_store
 from selfie_localizer.errors import UserError
-from selfie_localizer.evaluation.scores import SLICES, judge, paired_difference
+from selfie_localizer.evaluation.judge import Judge, Kind, find_judge, remark, shown, title
+from selfie_localizer.evaluation.scores import SLICES, paired_difference, score_boxes
+from selfie_localizer.labels.trusted import TableRules
 from selfie_localizer.registry.rescore import Answers
 
 ASKED = 32
@@ -21,75 +23,81 @@ SAME_IOU = 0.01
 
 
 @dataclass(frozen=True)
-class SplitImages:
+class JudgedImages:
     """The images that both sides are judged on.
 
     Attributes:
-        table: The store's rows of the test split.
+        judge: What judges; its table has a row for each of them.
         candidate: What evaluate wrote of the candidate, image by image, in the same order.
         paths: The image files.
     """
 
-    table: pd.DataFrame
+    judge: Judge
     candidate: pd.DataFrame
     paths: list[Path]
 
     def iou(self, answers: Answers, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Returns the IoU of a version's answers on all images or on these rows; 0 where it found nothing."""
-        rows = np.arange(len(self.table)) if rows is None else rows
+        rows = np.arange(len(self.paths)) if rows is None else rows
         brightness = self.candidate["brightness"].to_numpy()[rows]
-        judged = judge(answers.boxes, self.table.iloc[rows].reset_index(drop=True), brightness)
-        return judged["iou"].to_numpy(dtype=np.float64)
+        scored = score_boxes(answers.boxes, self.judge.table.iloc[rows].reset_index(drop=True), brightness)
+        return scored["iou"].to_numpy(dtype=np.float64)
 
     def sample(self) -> NDArray[np.int64]:
-        """Returns rows of at most `ASKED` images, spread over the split."""
-        return np.unique(np.linspace(0, len(self.table) - 1, min(ASKED, len(self.table))).round().astype(np.int64))
+        """Returns rows of at most `ASKED` images, spread over all of them."""
+        return np.unique(np.linspace(0, len(self.paths) - 1, min(ASKED, len(self.paths))).round().astype(np.int64))
 
 
-def read_split(evaluated: Path, root: Path) -> SplitImages:
-    """Reads the test split and the candidate's scores on it.
+def read_judged(evaluated: Path, test_split: str, rules: TableRules, root: Path) -> JudgedImages:
+    """Reads what judges and the candidate's scores by it.
 
     Args:
         evaluated: The candidate's `reports/evaluation/<backbone>.csv`.
+        test_split: Digest of the judge that evaluate had.
+        rules: How truth is meant.
         root: The project's folder.
 
     Raises:
-        UserError: Something is missing, or the scores are of other images.
+        UserError: Something is missing, or the scores are of other images or by another judge.
     """
-    store = open_store(root / STORE)
-    table = store.table.iloc[store.indices("test", labelled=False)].reset_index(drop=True)
+    judge = find_judge(open_store(root / TEST), root, rules)
+    if judge.digest != test_split:
+        raise UserError("the truth or the labels of the test split changed after evaluate; run `dvc repro evaluate`")
     try:
         candidate = pd.read_csv(evaluated, dtype={"image": str}, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise UserError(f"{evaluated}: cannot be read ({error}); run `dvc repro evaluate`") from None
-    if list(candidate["image"]) != list(table["image"]):
+    if list(candidate["image"]) != list(judge.table["image"]):
         raise UserError(f"{evaluated}: holds other images than the test split; run `dvc repro evaluate`")
-    paths = [root / "data/images" / name for name in table["image"]]
+    paths = [root / "data/images" / name for name in judge.table["image"]]
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise UserError(
             f"{missing[0]}: missing, with {len(missing) - 1} more; `dvc checkout data.dvc` brings data/ back"
         )
-    return SplitImages(table, candidate, paths)
+    return JudgedImages(judge, candidate, paths)
 
 
 Gate = dict[str, Any]
 
 
-def over_floor(test_iou: float, floor: float) -> Gate:
-    """Asks for more than a baseline gives."""
-    text = f"test IoU {test_iou:.3f}, the floor is {floor:.3f}"
-    return {"passed": test_iou > floor, "says": text, "test_iou": round(test_iou, 4), "floor": round(floor, 4)}
+def over_floor(iou: float, floor: float, by: Kind, images: int) -> Gate:
+    """Asks for more than a baseline gives; `by` judged, on so many images."""
+    text = f"{shown(iou, by, images)}, the floor is {floor:.3f}"
+    return {"passed": iou > floor, "says": text, "iou": round(iou, 4), "floor": round(floor, 4)}
 
 
-def better(candidate: NDArray[np.float64], champion: NDArray[np.float64], settings: params.Promote, seed: int) -> Gate:
-    """Asks for a gain over the champion, on the same images, that is not chance."""
+def better(
+    candidate: NDArray[np.float64], champion: NDArray[np.float64], settings: params.Promote, seed: int, by: Kind
+) -> Gate:
+    """Asks for a gain over the champion, on the same images and by the same judge, that is not chance."""
     gain = paired_difference(candidate, champion, seed)
     text = (
-        f"{gain['mean']:+.3f} test IoU against the champion's {champion.mean():.3f} on the same images, "
-        f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, which must lie above {settings.margin:+.3f}"
+        f"{gain['mean']:+.3f} {title(by)} against the champion's {champion.mean():.3f} on the same {len(champion):,} "
+        f"images{remark(len(champion))}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, which must lie above "
+        f"{settings.margin:+.3f}"
     )
-    scores = {"test_iou": round(float(candidate.mean()), 4), "champion_iou": round(float(champion.mean()), 4)}
+    scores = {"iou": round(float(candidate.mean()), 4), "champion_iou": round(float(champion.mean()), 4)}
     return {"passed": bool(gain["low"] > settings.margin), "says": text, **scores, "gain": gain}
 
 
@@ -110,13 +118,13 @@ def no_slice_worse(candidate: pd.DataFrame, champion: NDArray[np.float64], setti
     return {"passed": worst[0] <= settings.slice_drop, "says": text, "drops": drops}
 
 
-def answering(split: SplitImages, answers: Answers) -> Gate:
+def answering(judged: JudgedImages, answers: Answers) -> Gate:
     """Asks that the reloaded model answers a real request, and as evaluate says."""
-    rows = split.sample()
+    rows = judged.sample()
     failed = int((~np.isfinite(answers.boxes).all(axis=1)).sum())
     if failed:
         return {"passed": False, "says": f"the reloaded model could not use {failed} of {len(rows)} images"}
-    difference = abs(float(split.iou(answers, rows).mean() - split.candidate["iou"].to_numpy()[rows].mean()))
+    difference = abs(float(judged.iou(answers, rows).mean() - judged.candidate["iou"].to_numpy()[rows].mean()))
     text = f"the reloaded model answered {len(rows)} images; their IoU is {difference:.4f} off what evaluate wrote"
     return {"passed": difference <= SAME_IOU, "says": text}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from selfie_localizer import files, params
 from selfie_localizer.errors import UserError
+from selfie_localizer.evaluation.judge import figure, metric
 from selfie_localizer.progress import say
 from selfie_localizer.registry.candidate import EVALUATION, Candidate, best, register
 from selfie_localizer.registry.versions import CHALLENGER, CHAMPION, NAME, Registry, history, locked, number, opened
@@ -107,24 +108,35 @@ def _verdict(
     # A model that did not answer may do so now: what it needs may have been installed since.
     if known.get("evidence") == asked and known["gates"].get("answers", {"passed": True})["passed"]:
         return dict(known)
-    verdict = _judge(candidate, version, champion, registry, settings, floor, root) | {"evidence": asked}
+    verdict = _pass_gates(candidate, version, champion, registry, settings, floor, root) | {"evidence": asked}
     registry.tag(version, verdict=json.dumps(verdict, sort_keys=True))
     return verdict
 
 
 def _floor(rules: params.Promote, root: Path) -> float:
-    if rules.floor != "mean_box":
+    """Returns the IoU to exceed; a baseline whose boxes are part of the judge is graded by itself and is no floor."""
+    if not isinstance(rules.floor, str):
         return rules.floor
-    path = root / EVALUATION / "baseline-mean-box.json"
+    report = _baseline(rules.floor, root)
+    if report.get("part_of_judge"):
+        say(f"promote: {rules.floor} is part of the judge and cannot be the floor; the mean box is")
+        report = _baseline("mean_box", root)
+    return figure(report)
+
+
+def _baseline(floor: str, root: Path) -> dict[str, Any]:
+    path = root / EVALUATION / f"baseline-{floor.replace('_', '-')}.json"
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["test_iou"])
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        figure(report)
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"{path}: missing or damaged; run `dvc repro evaluate`, or give promote.floor a number"
+            f"{path}: missing or damaged; run `dvc repro evaluate`, or give promote.floor another baseline or a number"
         ) from None
+    return report
 
 
-def _judge(
+def _pass_gates(
     candidate: Candidate,
     version: Any,
     champion: Any | None,
@@ -134,33 +146,35 @@ def _judge(
     root: Path,
 ) -> Verdict:
     """Goes through the gates, cheap ones first; what is rejected already is not asked for more."""
+    from selfie_localizer.labels.trusted import TableRules
     from selfie_localizer.registry import gate
     from selfie_localizer.registry.rescore import CannotAnswerError, answers
 
-    rules = settings.promote
-    gates: dict[str, gate.Gate] = {"floor": gate.over_floor(candidate.test_iou, floor)}
-    split = gate.read_split(root / EVALUATION / f"{candidate.backbone}.csv", root)
+    rules, by = settings.promote, candidate.judge["by"]
+    gates: dict[str, gate.Gate] = {"floor": gate.over_floor(candidate.iou, floor, by, candidate.judge["images"])}
+    scores = root / EVALUATION / f"{candidate.backbone}.csv"
+    judged = gate.read_judged(scores, candidate.test_split, TableRules.of(settings), root)
     if champion is not None and gates["floor"]["passed"]:
         label = f"promote: champion, version {number(champion)}"
         try:
-            theirs = split.iou(answers(registry, number(champion), split.paths, label))
+            theirs = judged.iou(answers(registry, number(champion), judged.paths, label))
         except CannotAnswerError as error:
             text = f"the champion, version {number(champion)}, cannot answer any more: {error}"
             say(f"warning: {text}")
             gates["better"] = {"passed": True, "says": text}
         else:
-            ours = split.candidate["iou"].to_numpy()
-            gates["better"] = gate.better(ours, theirs, rules, settings.seed)
-            gates["slices"] = gate.no_slice_worse(split.candidate, theirs, rules)
+            ours = judged.candidate["iou"].to_numpy()
+            gates["better"] = gate.better(ours, theirs, rules, settings.seed, by)
+            gates["slices"] = gate.no_slice_worse(judged.candidate, theirs, rules)
     if all(found["passed"] for found in gates.values()):
         label = f"promote: reloaded version {number(version)}"
-        sample = [split.paths[row] for row in split.sample()]
+        sample = [judged.paths[row] for row in judged.sample()]
         try:
             reloaded = answers(registry, number(version), sample, label, timed=len(sample) if rules.latency_ms else 0)
         except CannotAnswerError as error:
             gates["answers"] = {"passed": False, "says": f"the reloaded model does not answer: {error}"}
         else:
-            gates["answers"] = gate.answering(split, reloaded)
+            gates["answers"] = gate.answering(judged, reloaded)
             if rules.latency_ms:
                 gates["latency"] = gate.quick(reloaded, rules.latency_ms)
     reason = gate.reason(gates)
@@ -181,7 +195,8 @@ def _write_report(candidate: Candidate, version: Any, champion: Any | None, deci
         "decision": decision,
         "version": number(version),
         "backbone": candidate.backbone,
-        "test_iou": round(candidate.test_iou, 4),
+        "judge": candidate.judge,
+        metric("test_iou", candidate.judge["by"]): round(candidate.iou, 4),
         "model_digest": candidate.digest,
         "champion": None if champion is None else number(champion),
         "previous_champions": [] if champion is None else history(champion),

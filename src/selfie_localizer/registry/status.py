@@ -4,22 +4,31 @@ import json
 from pathlib import Path
 from typing import Any
 
+from selfie_localizer.evaluation.judge import remark
 from selfie_localizer.registry.versions import CHALLENGER, CHAMPION, NAME, history, number, opened
 
 ROWS = {
     "version": "version",
     "backbone": "backbone",
     "test_iou": "test IoU when it was evaluated",
-    "same_split_iou": "test IoU on the challenger's split",
+    "test_iou_labels": "agreement with labels then",
+    "judge": "judged by",
+    "same_split_iou": "by the challenger's judge",
+    "score_threshold": "recommended least score",
     "data_hash": "data",
     "git_commit": "commit",
     "state": "state",
     "reason": "reason",
 }
 
+FIGURES = ("test_iou", "test_iou_labels")
+
 
 def collect(root: Path = Path(".")) -> dict[str, Any]:
-    """Returns `champion` and `challenger` (None where there is none), each with the keys of `ROWS`, and `history`.
+    """Returns `champion` and `challenger` (None where there is none), and `history`.
+
+    Each of the two has the keys of `ROWS` and `judge_images`. A version of before there were judges has no `judge`: its
+    `test_iou` was against truth on the images that had it, and against labels on the others.
 
     Raises:
         UserError: There is no registry, or it does not answer.
@@ -42,11 +51,16 @@ def table(root: Path = Path(".")) -> str:
     if found["champion"] is None and found["challenger"] is None:
         return f"no model is registered in {found['registry']} yet; `dvc repro` registers the first"
     columns = [[_shown(key, found[alias]) for key in ROWS] for alias in (CHAMPION, CHALLENGER)]
-    width = max(len(label) for label in ROWS.values())
-    first = max(len(text) for text in [CHAMPION, *columns[0][:-1]])
+    rows = [row for key, *row in zip(ROWS, ROWS.values(), *columns, strict=True) if key != "reason"]
+    # A figure that neither has says nothing; which judge they had does.
+    rows = [row for row in rows if row[1:] != ["-", "-"] or row[0] == ROWS["judge"]]
+    width, first = max(len(row[0]) for row in rows), max(len(text) for text in [CHAMPION, *(row[1] for row in rows)])
     lines = [f"{'':{width}}  {CHAMPION:{first}}  {CHALLENGER}"]
-    for label, left, right in list(zip(ROWS.values(), *columns, strict=True))[:-1]:
-        lines.append(f"{label:{width}}  {left:{first}}  {right}")
+    lines += [f"{label:{width}}  {left:{first}}  {right}" for label, left, right in rows]
+    for alias in (CHAMPION, CHALLENGER):
+        images = found[alias] and found[alias]["judge_images"]
+        if images is not None and remark(images):
+            lines.append(f"\nthe {alias} was judged on {images:,} images{remark(images)}")
     if found["challenger"] and found["challenger"]["reason"]:
         lines.append(f"\nthe challenger was rejected: {found['challenger']['reason']}")
     if found["history"]:
@@ -62,7 +76,10 @@ def _describe(version: Any) -> dict[str, Any]:
     return {
         "version": number(version),
         "backbone": tags.get("backbone"),
-        "test_iou": _score(version),
+        **{key: round(float(tags[key]), 4) if key in tags else None for key in FIGURES},
+        "judge": tags.get("judge"),
+        "judge_images": int(tags["judge_images"]) if "judge_images" in tags else None,
+        "score_threshold": float(tags["score_threshold"]) if "score_threshold" in tags else None,
         "data_hash": tags.get("data_hash"),
         "git_commit": tags.get("git_commit"),
         "state": state,
@@ -71,7 +88,8 @@ def _describe(version: Any) -> dict[str, Any]:
 
 
 def _score(version: Any) -> float | None:
-    return round(float(version.tags["test_iou"]), 4) if "test_iou" in version.tags else None
+    """Returns a version's IoU when it was evaluated, whatever judged it."""
+    return next((round(float(version.tags[key]), 4) for key in FIGURES if key in version.tags), None)
 
 
 def _same_split(champion: Any | None, challenger: Any | None) -> float | None:
@@ -88,9 +106,13 @@ def _same_split(champion: Any | None, challenger: Any | None) -> float | None:
 
 
 def _shown(key: str, described: dict[str, Any] | None) -> str:
-    value = None if described is None else described[key]
-    if value is None or value == "":
+    if described is None or described[key] is None or described[key] == "":
         return "-"
+    value = described[key]
+    if key == "judge":
+        return f"{value}, {described['judge_images']:,} images"
+    if key == "score_threshold":
+        return f"{value:g}"
     if isinstance(value, float):
         return f"{value:.3f}"
     return value[:12] if key in ("data_hash", "git_commit") else str(value)

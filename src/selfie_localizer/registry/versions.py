@@ -3,7 +3,10 @@
 `challenger` is the newest candidate, `champion` the version that answers requests. What promote and rollback know of
 the past is kept in tags of the versions, so that it is wherever the registry is:
 
-- `model_digest`, `backbone`, `test_iou`, `test_split`, `data_hash`, `git_commit`, `params_hash`: what the version is;
+- `model_digest`, `backbone`, `data_hash`, `git_commit`, `params_hash`: what the version is;
+- `test_iou` where truth judged it, `test_iou_labels` where labels did; `judge` (`truth` or `labels`), `judge_images`
+  (how many) and `test_split` (which, and by which boxes);
+- `score_threshold`: the least score that evaluate recommends;
 - `verdict`: the gates and what they said, as JSON;
 - `approved`, or `rejected` with the reason;
 - `history`: the champions before this one, oldest first, e.g. `1,4,5`;
@@ -63,12 +66,14 @@ class Registry:
         return None
 
     def register(self, model_id: str, tags: Mapping[str, Any]) -> Any:
-        """Makes a logged model the next version; it has its tags from its first moment."""
+        """Makes a logged model the next version; it has its tags (None is no tag) from its first moment."""
         import mlflow
 
         # MLflow prints what promote says better.
         with mlflow_at(self.uri), redirect_stderr(StringIO()):
-            made = mlflow.register_model(f"models:/{model_id}", NAME, tags={key: str(tags[key]) for key in tags})
+            made = mlflow.register_model(
+                f"models:/{model_id}", NAME, tags={key: str(value) for key, value in tags.items() if value is not None}
+            )
         return self.client.get_model_version(NAME, made.version)
 
     def point(self, alias: str, to: str) -> None:
@@ -120,6 +125,19 @@ def has_files(location: str) -> bool:
 def history(version: Any) -> list[str]:
     """Returns the numbers of the champions before a version, oldest first."""
     return [number for number in version.tags.get("history", "").split(",") if number]
+
+
+def has_champion(root: Path) -> bool:
+    """Tells whether there is a champion; where no model was ever registered, without importing MLflow.
+
+    Raises:
+        UserError: The registry does not answer or refuses.
+    """
+    database = _database(mlflow_runs.tracking_uri(root))
+    if database is not None and not database.exists():
+        return False
+    with opened(root) as registry:
+        return registry.by_alias(CHAMPION) is not None
 
 
 @contextmanager

@@ -113,6 +113,24 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the figures of a `reports/evaluation/<backbone>.json` by MLflow's names, e.g. `test/iou`.
+
+    MLflow's page makes a section of what stands before the slash.
+    """
+    return {
+        f"{section}/{name}": value
+        for section in ("test", "score")
+        for name, value in report[section].items()
+        if value is not None
+    }
+
+
+def evaluation_tags(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `judge`, what judged the figures of an evaluation, and `judge_images`, on how many images."""
+    return {"judge": report["judge"]["by"], "judge_images": report["judge"]["images"]}
+
+
 def data_version(root: Path = Path(".")) -> str:
     """Returns the digest by which DVC knows `data/`, or `untracked` where it was not added."""
     from ruamel.yaml import YAML

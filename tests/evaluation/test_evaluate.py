@@ -1,0 +1,133 @@
+"""The stage on networks of known quality."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from selfie_localizer import boxes
+from selfie_localizer.errors import UserError
+from selfie_localizer.evaluation.evaluate import evaluate
+from selfie_localizer.tracking import mlflow_runs
+from tests.registry import blobs
+from tests.registry.champion import forget_environment
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """Evaluated by the truth of 30 of 40 images: `a` is better on the test split, `b` on the validation split."""
+    root = tmp_path_factory.mktemp("evaluated")
+    blobs.make_project(root, test=40, truth=False)
+    blobs.give_truth(root, 30)
+    blobs.make_model(root, 0.95, 0.95, "a", val_iou=0.7)
+    digest = blobs.make_model(root, 0.9, 0.9, "b", val_iou=0.8)
+    shutil.copy(empty_database, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        forget_environment(patch)
+        (root / ".state/run").mkdir(parents=True)
+        with mlflow_runs.open_run("train", "b", root, root / ".state/run") as run:
+            run.tags({"model_digest": digest})
+        evaluate(blobs.make_settings("a", "b"), 1, root)
+    return root
+
+
+def read(root: Path, name: str) -> dict[str, Any]:
+    return dict(json.loads((root / "reports" / name).read_text()))
+
+
+def test_every_figure_stands_beside_what_judged(finished: Path) -> None:
+    for name in ("a", "b", "baseline-mean-box", "baseline-haar", "baseline-first-model"):
+        report = read(finished, f"evaluation/{name}.json")
+        assert {key: report["judge"][key] for key in ("by", "images", "unjudged")} == {
+            "by": "truth",
+            "images": 30,
+            "unjudged": 10,
+        }
+        assert len(pd.read_csv(finished / f"reports/evaluation/{name}.csv")) == 30
+    assert read(finished, "evaluation/b.json")["test"]["iou"] == pytest.approx(0.81, abs=1e-3)
+    assert read(finished, "evaluation/baseline-first-model.json")["test"]["iou"] == 1
+
+
+def test_the_best_backbone_is_the_validation_splits(finished: Path) -> None:
+    comparison = read(finished, "evaluation/comparison.json")
+    assert (comparison["best"], comparison["chosen_by"]) == ("b", "validation")
+    assert comparison["models"]["a"]["iou"] > comparison["models"]["b"]["iou"]
+    assert (comparison["models"]["a"]["val_iou"], comparison["models"]["b"]["val_iou"]) == (0.7, 0.8)
+    assert comparison["best_minus_second"]["mean"] < 0
+    assert comparison["models"]["baseline-haar"]["part_of_judge"] is False
+
+
+def test_the_metrics_of_dvc_are_few(finished: Path) -> None:
+    metrics = read(finished, "metrics.json")
+    assert metrics["judge"] == {"by": "truth", "images": 30, "unjudged": 10}
+    assert set(metrics["test"]) == {"iou"}
+    assert metrics["test"]["iou"] == pytest.approx({"a": 0.9025, "b": 0.81}, abs=1e-3)
+
+
+def test_mlflow_has_the_figures_in_sections_and_the_judge_as_tags(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_environment(monkeypatch)
+    (run,) = mlflow_runs.find_runs(finished, "train", "b")
+    report = read(finished, "evaluation/b.json")
+    assert {name for name in run.data.metrics if name.startswith("test/")} == {
+        f"test/{name}" for name in report["test"]
+    }
+    assert run.data.metrics["test/iou"] == report["test"]["iou"]
+    assert run.data.metrics["score/threshold"] == report["score"]["threshold"]
+    assert (run.data.tags["judge"], run.data.tags["judge_images"]) == ("truth", "30")
+
+
+def test_pictures_are_drawn_of_each_backbone(finished: Path) -> None:
+    drawn = {path.name for path in (finished / "reports/evaluation").glob("*.png")}
+    assert drawn == {"comparison.png"} | {f"{name}-{kind}.png" for name in "ab" for kind in ("best", "worst", "scores")}
+
+
+def test_without_truth_figures_and_the_closing_line_say_agreement(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget_environment(monkeypatch)
+    shutil.copytree(finished, tmp_path / "copy")
+    root = tmp_path / "copy"
+    (root / "data/truth.csv").unlink()
+    evaluate(blobs.make_settings("a", "b"), 1, root)
+    assert set(read(root, "metrics.json")["test"]) == {"iou_labels"}
+    assert all(name.endswith("_labels") for name in read(root, "evaluation/b.json")["test"])
+    assert read(root, "evaluation/baseline-haar.json")["part_of_judge"] is True
+    (run,) = mlflow_runs.find_runs(root, "train", "b")
+    assert run.data.tags["judge"] == "labels"
+    assert "test/iou_labels" in run.data.metrics
+    said = capsys.readouterr().err
+    assert "best by validation is b (IoU 0.800 there), agreement 0.810 with the annotators' labels of 40 images" in said
+    assert "judged by the annotators' labels of 40 test images (haar), so this is agreement with them" in said
+
+
+def test_without_a_model_the_stage_that_makes_it_is_named(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    (tmp_path / "copy/models/a/model.keras").unlink()
+    with pytest.raises(UserError, match=r"a/model\.keras: missing; run `dvc repro train@a` first"):
+        evaluate(blobs.make_settings("a", "b"), 1, tmp_path / "copy")
+
+
+def test_a_truth_in_percent_judges_nothing(finished: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(finished, root)
+    blobs.give_truth(root, 40)
+    truth = pd.read_csv(root / "data/truth.csv")
+    truth[boxes.SIDES] *= 100 / blobs.SIZE
+    truth.to_csv(root / "data/truth.csv", index=False)
+    with pytest.raises(UserError, match=r"truth.csv: .* if they were percentages of the image"):
+        evaluate(blobs.make_settings("a", "b"), 1, root)
+
+
+def test_a_truth_most_of_whose_rows_match_no_image_judges_nothing(finished: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(finished, root)
+    truth = pd.read_csv(root / "data/truth.csv")
+    truth["image"] = "old/x" + truth["image"]
+    truth.to_csv(root / "data/truth.csv", index=False)
+    with pytest.raises(UserError, match=r"truth.csv: 0 of 30 rows match an image; looked for"):
+        evaluate(blobs.make_settings("a", "b"), 1, root)
