@@ -92,12 +92,24 @@ def test_bad_files_are_listed_at_the_end_and_the_others_answered(
     assert caught.value.exit_code == 1
     captured = capsys.readouterr()
     assert captured.err.splitlines()[-2:] == [
-        f"{folder / 'bad.jpg'}: not a JPEG, PNG or WebP image",
+        f"{folder / 'bad.jpg'}: not a JPEG, PNG, WebP or HEIC image",
         f"{folder / 'missing.jpg'}: cannot be read (No such file or directory)",
     ]
     assert "predict: 5/5 images" in captured.err
     for name in ("a.jpg", "b.PNG", "c.webp", "bad.jpg", "missing.jpg"):
         assert name in captured.out
+
+
+def test_what_a_folder_holds_beside_photos_is_counted_aloud_and_hidden_files_are_nobody_s(
+    folder: Path,
+    served: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "._a.jpg").write_bytes(b"\0\x05\x16\x07")
+    (folder / "clip.mp4").write_bytes(b"film")
+    assert len(rows([folder], served)) == 3
+    said = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert said == [f"predict: {folder}: 2 files passed over: 1 other, 1 video"]
 
 
 def test_a_name_that_is_no_text_is_printed_all_the_same(
@@ -133,7 +145,7 @@ def test_an_image_that_cannot_be_used_is_told_whatever_the_least_score(folder: P
     out = io.StringIO()
     with pytest.raises(UserError, match="1 of 4 images could not be used"):
         predict([str(folder)], str(served), "json", min_score=1.0, out=out)
-    assert [row["error"] for row in json.loads(out.getvalue())] == ["not a JPEG, PNG or WebP image"]
+    assert [row["error"] for row in json.loads(out.getvalue())] == ["not a JPEG, PNG, WebP or HEIC image"]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -150,7 +162,7 @@ def test_the_command_prints_boxes_alone_and_exits_with_1_for_a_bad_file(folder: 
     ]
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-2:] == [
-        "photos/bad.jpg: not a JPEG, PNG or WebP image",
+        "photos/bad.jpg: not a JPEG, PNG, WebP or HEIC image",
         "selfie-localizer: 1 of 4 images could not be used; they are listed above",
     ]
     assert (folder.parent / "drawn/deep/b.PNG").exists()
@@ -192,7 +204,9 @@ def test_a_folder_without_images_is_wrong_usage(tmp_path: Path, served: Path) ->
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (None, r"selfie-localizer@champion: there is no .*mlflow\.db yet; run `dvc repro` first"),
+        (None, r"there is no champion yet: run `dvc repro` first; .*dvc pull -r sample starter\.dvc"),
+        ("starter", r"starter/resnet18\.npz: .*dvc pull -r sample starter\.dvc"),
+        ("models:/selfie-localizer/1", r"selfie-localizer/1: there is no .*mlflow\.db yet; run `dvc repro` first"),
         ("nowhere", "nowhere: no such folder"),
         ("photos", "photos: holds neither a model.keras nor a served model"),
         ("broken", r"broken/model\.keras: cannot be loaded"),
@@ -210,6 +224,38 @@ def test_a_model_that_is_not_there_is_one_line(
         predict(["photos"], model)
     assert "\n" not in str(caught.value)
     assert not Path("mlflow.db").exists()
+
+
+@pytest.fixture
+def starter(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Takes a small network for the starter's, whose own weights are no part of the tests."""
+    size = json.loads((served / "artifacts/meta.json").read_text())["image_size"]
+    monkeypatch.setattr(module.starter_network, "IMAGE_SIZE", size)
+    monkeypatch.setattr(module.starter_network, "onnx_path", lambda root: served / "artifacts/network.onnx")
+
+
+@pytest.mark.usefixtures("starter")
+def test_without_a_champion_the_first_model_answers_and_one_line_says_so(
+    folder: Path,
+    served: Path,  # noqa: F811
+    empty_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(folder.parent)
+    expected = rows([Path("photos")], served)
+    for has_database in (False, True):
+        if has_database:
+            shutil.copy(empty_database, "mlflow.db")
+        for model in ("starter", None):
+            capsys.readouterr()
+            out = io.StringIO()
+            predict(["photos"], model, "json", out=out)
+            assert json.loads(out.getvalue()) == expected
+            said = capsys.readouterr().err
+            assert ("there is no champion yet, so the first model answers" in said) == (model is None)
 
 
 @pytest.mark.parametrize("part", ["network.onnx", "meta.json"])
@@ -246,7 +292,7 @@ def test_champion_version_and_run_are_found_in_the_registry(
         predict([str(folder)], model, "json", out=out)
         return json.loads(out.getvalue())
 
-    with pytest.raises(UserError, match=r"champion: not found in .*run `dvc repro` first"):
+    with pytest.raises(UserError, match=r"there is no champion yet: run `dvc repro` first"):
         ask(None)
     client.set_registered_model_alias("selfie-localizer", "champion", info.registered_model_version)
     expected = ask(None)
@@ -276,3 +322,48 @@ def test_images_are_read_a_chunk_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "load", lambda *_: Counting())
     assert len(rows([tmp_path], tmp_path)) == 2 * CHUNK + 3
     assert asked == [CHUNK, CHUNK, 3]
+
+
+def test_the_least_score_auto_is_what_evaluate_recommends(
+    folder: Path,
+    trained: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = Path("models/resnet18")
+    shutil.copytree(trained, model)
+    scores = sorted(row["score"] for row in rows([folder], model))
+    meta = json.loads((model / "meta.json").read_text())
+    report = {"model_digest": meta["model_digest"], "score": {"threshold": (scores[0] + scores[1]) / 2}}
+    Path("reports/evaluation").mkdir(parents=True)
+    Path("reports/evaluation/resnet18.json").write_text(json.dumps(report))
+    assert sorted(row["score"] for row in rows([folder], model, min_score="auto")) == pytest.approx(scores[1:])
+    assert "1 of 3 images have a score below" in capsys.readouterr().err
+
+    # The report is of a model of before.
+    Path("reports/evaluation/resnet18.json").write_text(json.dumps(report | {"model_digest": "another"}))
+    assert len(rows([folder], model, min_score="auto")) == 3
+    assert "no least score is recommended for models/resnet18" in capsys.readouterr().err
+
+
+def test_the_least_score_of_a_version_is_its_tag(
+    crowned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("models:/selfie-localizer@champion", "models:/selfie-localizer/1"):
+        assert module.find_model.least_score(name, crowned) == 0.05
+    for name in ("models:/selfie-localizer@nobody", "models:/selfie-localizer/7", str(crowned / "data"), "nowhere"):
+        assert module.find_model.least_score(name, crowned) is None
+    out = io.StringIO()
+    predict([str(crowned / "data/images/0.png")], None, "json", min_score="auto", root=crowned, out=out)
+    assert len(json.loads(out.getvalue())) == 1
+
+
+def test_the_command_takes_auto_for_the_least_score(
+    folder: Path,
+    served: Path,  # noqa: F811
+) -> None:
+    done = run("photos/a.jpg", "--model", str(served), "--min-score", "auto", cwd=folder.parent)
+    assert done.returncode == 0
+    assert "no least score is recommended" in done.stderr

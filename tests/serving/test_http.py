@@ -17,7 +17,8 @@ import pytest
 import requests
 from PIL import Image
 
-from selfie_localizer import boxes, images
+from selfie_localizer import boxes
+from selfie_localizer.photos.decode import square
 from selfie_localizer.serving.locator import COLUMNS
 from tests.serving.pictures import encoded, jpeg, picture
 
@@ -71,13 +72,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "null": (lambda: None, "no image"),
     "a number": (lambda: 5, "no image"),
     "empty": (lambda: "", "empty file"),
-    "not an image": (lambda: text(b"no picture at all" * 9), "not a JPEG, PNG or WebP"),
+    "not an image": (lambda: text(b"no picture at all" * 9), "not a JPEG, PNG, WebP or HEIC"),
     "an SVG": (lambda: text(b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'), "not a JPEG"),
-    "a GIF": (lambda: text(encoded(Image.fromarray(picture(0)), "GIF")), "not a JPEG, PNG or WebP"),
+    "a GIF": (lambda: text(encoded(Image.fromarray(picture(0)), "GIF")), "not a JPEG, PNG, WebP or HEIC"),
     "a truncated JPEG": (lambda: text(jpeg(0)[:-900]), "truncated"),
     "a header alone": (lambda: text(jpeg(0)[:12]), ""),
-    "20,000 x 20,000 pixels": (lambda: text(huge_png()), "more than the limit of 100,000,000 pixels"),
-    "a body of 50 MB": (lambda: "A" * 50_000_000, "not a JPEG, PNG or WebP"),
+    "20,000 x 20,000 pixels": (lambda: text(huge_png()), "more than photos.max_pixels allows"),
+    "a body of 50 MB": (lambda: "A" * 50_000_000, "not a JPEG, PNG, WebP or HEIC"),
     "more bytes than an image may have": (lambda: "A" * 70_000_004, "characters, more than an image of 52,428,800"),
 }
 
@@ -207,7 +208,7 @@ def test_keras_pyfunc_and_http_agree_at_any_batch_size(
     import keras
 
     data = [jpeg(seed) for seed in range(39)]
-    pixels = np.stack([images.resize(images.decode(item), 64) for item in data])
+    pixels = np.stack([square(item, 64)[0] for item in data])
     output = np.asarray(keras.models.load_model(trained / "model.keras", compile=False).predict_on_batch(pixels))
     expected = boxes.scale(output[:, :4], 306, 230)
     assert np.ptp(expected, axis=0).min() > 5, "the network must not say the same of every image"

@@ -17,7 +17,9 @@ def test_the_logged_model_holds_only_what_serving_needs(served: Path) -> None:
     requirements = {line.split("==")[0] for line in (served / "requirements.txt").read_text().split()}
     assert requirements == {"mlflow", "onnxruntime", "numpy", "pandas", "opencv-python-headless", "pillow"}
     code = {str(path.relative_to(served / "code")) for path in (served / "code").rglob("*.py")}
-    assert code == {f"selfie_localizer/{part}" for part in mlflow_model.CODE}
+    assert code == {str(path) for path in mlflow_model.served_code()}
+    parts = {name.split("/")[1] for name in code}
+    assert parts == {"__init__.py", "boxes.py", "network", "photos", "serving"}
 
 
 def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:

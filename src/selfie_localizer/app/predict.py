@@ -11,16 +11,26 @@ from typing import Literal, TextIO
 
 import numpy as np
 
-from selfie_localizer import files, images
+from selfie_localizer import files, params
 from selfie_localizer.errors import UsageError, UserError
+from selfie_localizer.network import onnx_file, starter_network
+from selfie_localizer.photos import listing
+from selfie_localizer.photos.decode import decode, read_bytes
+from selfie_localizer.photos.limits import DEFAULT_LIMITS, ImageError, Limits
 from selfie_localizer.progress import say, track
+from selfie_localizer.registry import versions
 from selfie_localizer.serving import find_model, mlflow_model
-from selfie_localizer.serving.locator import CHUNK, COLUMNS, Locator, Row, load_network
+from selfie_localizer.serving.locator import CHUNK, COLUMNS, Locator, Row
 
 Format = Literal["table", "json", "csv"]
+# What `--model` calls the first model.
+STARTER = "starter"
 
 _WIDEST_NAME = 60
 _GREEN = (0, 255, 0)
+_FULL_SIZE = 10**9
+# What OpenCV writes; a picture of anything else is drawn as a JPEG.
+_DRAWN = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def predict(
@@ -28,7 +38,7 @@ def predict(
     model: str | None = None,
     form: Format = "table",
     draw: Path | None = None,
-    min_score: float = 0.0,
+    min_score: float | Literal["auto"] = 0.0,
     root: Path = Path("."),
     out: TextIO | None = None,
 ) -> None:
@@ -38,11 +48,12 @@ def predict(
 
     Args:
         paths: Files, folders (searched through for JPEG, PNG and WebP) and glob patterns (`**` goes any depth).
-        model: A URI such as `models:/selfie-localizer/3` or `runs:/ID`, or a folder with a `model.keras` or a served
-            model; None is the champion.
+        model: A URI such as `models:/selfie-localizer/3` or `runs:/ID`, a folder with a `model.keras` or a served
+            model, or `starter`, the first model; None is the champion or, where there is none, the first model.
         form: `table`, `json` (one array) or `csv`.
         draw: Folder for pictures with box and score, in the same subfolders as the images; None draws none.
         min_score: Images with a lower score are neither printed nor drawn; how many they were is said at the end.
+            `auto` is the least score that evaluate recommends for this model.
         root: The project's folder.
         out: Where to print; stdout by default.
 
@@ -55,14 +66,18 @@ def predict(
     if not found:
         raise UsageError(f"no JPEG, PNG or WebP image in {', '.join(paths)}")
     targets = _targets(found, draw) if draw is not None else {}
+    name = model or default_model(root)
+    if model is None and name == STARTER:
+        say("predict: there is no champion yet, so the first model answers, the starter weights as they are")
     locator = load(model, root)
+    least = _least_score(name, root) if min_score == "auto" else min_score
     failed: list[str] = []
     doubtful = 0
 
     def rows() -> Iterator[Row]:
         nonlocal doubtful
         for path, row in located:
-            if row["error"] is None and row["score"] < min_score:
+            if row["error"] is None and row["score"] < least:
                 doubtful += 1
                 continue
             if path in targets and row["error"] is None:
@@ -83,11 +98,18 @@ def predict(
         _write_json(rows(), out)
     out.flush()
     if doubtful:
-        say(f"{doubtful:,} of {len(found):,} images have a score below {min_score:g} and are left out")
+        say(f"{doubtful:,} of {len(found):,} images have a score below {least:g} and are left out")
     for line in failed:
         say(line)
     if failed:
         raise UserError(f"{len(failed):,} of {len(found):,} images could not be used; they are listed above")
+
+
+def _least_score(name: str, root: Path) -> float:
+    found = find_model.least_score(name, root)
+    if found is None:
+        say(f"predict: no least score is recommended for {name}, so that every box is shown; give --min-score a number")
+    return found or 0.0
 
 
 def find(paths: Sequence[str], skip: Path | None = None) -> list[Path]:
@@ -107,11 +129,10 @@ def find(paths: Sequence[str], skip: Path | None = None) -> list[Path]:
 
 
 def _walk(folder: Path, skip: Path | None) -> list[Path]:
-    inside = [path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES and path.is_file()]
-    if skip is not None and skip.resolve() != folder.resolve():
-        hidden = skip.resolve()
-        inside = [path for path in inside if not path.resolve().is_relative_to(hidden)]
-    return sorted(inside)
+    found, ignored = listing.list_photos(folder, optional=True, skip=skip)
+    if ignored:
+        say(f"predict: {listing.printable(str(folder))}: {listing.passed_over(ignored)}")
+    return [folder / entry.name for entry in found]
 
 
 def _targets(found: Sequence[Path], draw: Path) -> dict[Path, Path]:
@@ -120,7 +141,7 @@ def _targets(found: Sequence[Path], draw: Path) -> dict[Path, Path]:
     shared = os.path.commonpath(parents)
     targets = {}
     for path, parent in zip(found, parents, strict=True):
-        name = path.name if path.suffix.lower() in images.SUFFIXES else f"{path.name}.jpg"
+        name = path.name if path.suffix.lower() in _DRAWN else f"{path.name}.jpg"
         targets[path] = draw / os.path.relpath(parent, shared) / name
     originals = {path.resolve() for path in found}
     if any(target.resolve() in originals for target in targets.values()):
@@ -135,7 +156,7 @@ def _targets(found: Sequence[Path], draw: Path) -> dict[Path, Path]:
 def _locate(locator: Locator, found: Sequence[Path]) -> Iterator[tuple[Path, Row]]:
     for start in range(0, len(found), CHUNK):
         chunk = found[start : start + CHUNK]
-        yield from zip(chunk, locator.locate(chunk, images.read_bytes), strict=True)
+        yield from zip(chunk, locator.locate(chunk, read_bytes), strict=True)
 
 
 def _draw(path: Path, row: Row, target: Path) -> str | None:
@@ -143,7 +164,8 @@ def _draw(path: Path, row: Row, target: Path) -> str | None:
     import cv2
 
     try:
-        picture = cv2.cvtColor(images.read(path), cv2.COLOR_RGB2BGR)
+        photo = decode(read_bytes(path), least_side=_FULL_SIZE)
+        picture = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2BGR)
         thickness = max(2, round(max(picture.shape[:2]) / 200))
         x1, y1, x2, y2 = (round(row[key]) for key in ("x1", "y1", "x2", "y2"))
         cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _GREEN, thickness)
@@ -155,7 +177,7 @@ def _draw(path: Path, row: Row, target: Path) -> str | None:
         with files.atomic_write(target) as temporary:
             if not cv2.imwrite(str(temporary), picture):
                 return f"{target} cannot be written"
-    except images.ImageError as error:
+    except ImageError as error:
         return str(error)
     except OSError as error:
         return f"{target} cannot be written ({error.strerror})"
@@ -197,18 +219,37 @@ def load(model: str | None, root: Path = Path(".")) -> Locator:
     Raises:
         UserError: There is no such model, or it is not a localizer.
     """
-    name = model or find_model.CHAMPION
+    name = model or default_model(root)
+    limits = _limits(root)
+    if name == STARTER:
+        try:
+            network = onnx_file.load(starter_network.onnx_path(root))
+        except UserError as error:
+            missing = "" if model else "there is no champion yet: run `dvc repro` first; and no first model: "
+            raise UserError(f"{missing}{error}") from None
+        return Locator(network, starter_network.IMAGE_SIZE, limits)
     with find_model.folder(name, root) as folder:
-        network = folder / "artifacts" / mlflow_model.NETWORK
+        path = folder / "artifacts" / mlflow_model.NETWORK
         # A served model is asked as it would be served; it needs no TensorFlow.
-        if network.exists():
+        if path.exists():
             try:
-                return Locator(load_network(network), find_model.meta(folder)["image_size"])
+                return Locator(onnx_file.load(path), find_model.meta(folder)["image_size"], limits)
             # The runtime's errors have nothing in common but this.
             except Exception as error:
                 raise UserError(f"{name}: cannot be loaded ({find_model.first_line(error)})") from None
         trained = find_model.load_trained(name, folder, root)
-    return Locator(lambda pixels: np.asarray(trained.model.predict_on_batch(pixels)), trained.image_size)
+    return Locator(lambda pixels: np.asarray(trained.model.predict_on_batch(pixels)), trained.image_size, limits)
+
+
+def default_model(root: Path = Path(".")) -> str:
+    """Returns what answers where no model is named: the champion, or, where there is none, the first model."""
+    return find_model.CHAMPION if versions.has_champion(root) else STARTER
+
+
+def _limits(root: Path) -> Limits:
+    """Returns the limits of the project's parameters; outside of a project those that a project begins with."""
+    found = root / params.PARAMS
+    return Limits(**params.load(found).photos.model_dump()) if found.exists() else DEFAULT_LIMITS
 
 
 def _shown(path: Path) -> str:

@@ -5,16 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from selfie_localizer.errors import UserError
-from selfie_localizer.labels.fusion import describe
+from selfie_localizer.evaluation.judge import explain, figure, title
+from selfie_localizer.labels.label import describe
 
-BASELINES = {"baseline-mean-box": "mean box", "baseline-haar": "Haar cascade", "baseline-first-model": "first model"}
+BASELINES = {
+    "baseline-mean-box": "mean box",
+    "baseline-haar": "Haar as drawn",
+    "baseline-haar-moved": "Haar moved",
+    "baseline-first-model": "first model",
+}
 
 
 def collect(root: Path = Path(".")) -> dict[str, Any]:
     """Gathers the figures of the reports.
 
     Returns:
-        Sections `annotate`, `validate`, `prepare` and `models`, each only where its stage has run.
+        Sections `annotate`, `validate`, `label`, `judge` and `models`, each only where its stage has run. `models` has
+        the backbones, best on the validation split first, and then the baselines.
 
     Raises:
         UserError: No stage has run here.
@@ -22,11 +29,7 @@ def collect(root: Path = Path(".")) -> dict[str, Any]:
     reports = root / "reports"
     found: dict[str, Any] = {
         stage: _read(reports / name)
-        for stage, name in (
-            ("annotate", "annotate.json"),
-            ("validate", "validation.json"),
-            ("prepare", "prepare.json"),
-        )
+        for stage, name in (("annotate", "annotate.json"), ("validate", "validation.json"), ("label", "label.json"))
     }
     found = {stage: content for stage, content in found.items() if content}
     models = [
@@ -35,7 +38,10 @@ def collect(root: Path = Path(".")) -> dict[str, Any]:
         if path.stem != "comparison"
     ]
     if models:
-        found["models"] = sorted(models, key=lambda model: -model["test_iou"])
+        found["judge"] = models[0]["judge"]
+        found["models"] = sorted(
+            models, key=lambda model: (model["name"] in BASELINES, -model.get("val_iou", 0), -figure(model))
+        )
     if not found:
         raise UserError("nothing to sum up yet: run `make run`, or `dvc repro` in the project's folder")
     return found
@@ -52,23 +58,29 @@ def table(root: Path = Path(".")) -> str:
     if "validate" in found:
         report = found["validate"]
         lines.append(f"checked   {report['accepted']:,} rows accepted, {report['rejected']:,} in quarantine")
-    if "prepare" in found:
-        report = found["prepare"].get("review")
-        if report and (changes := describe(report)):
-            lines.append(f"reviewed  {changes}")
-        splits = found["prepare"]["splits"]
-        lines.append("arrays    " + ", ".join(f"{splits[name]['images']:,} {name}" for name in splits))
+    if "label" in found:
+        lines += [f"labels    {line}" for line in describe(found["label"])]
     if "models" in found:
-        lines += ["", f"{'':14}{'test IoU':>9}  {'95 % interval':<15}{'over 0.5':>9}{'over 0.75':>10}{'minutes':>9}"]
-        for model in found["models"]:
-            minutes = f"{model['minutes']:.1f}" if "minutes" in model else ""
-            lines.append(
-                f"{BASELINES.get(model['name'], model['name']):14}{model['test_iou']:9.3f}  "
-                f"{model['test_iou_low']:.3f} to {model['test_iou_high']:.3f} "
-                f"{model['share_over_0.5']:9.0%}{model['share_over_0.75']:10.0%}{minutes:>9}"
-            )
+        lines += ["", *_scores(found["models"], found["judge"])]
     lines += ["", *_next(found)]
     return "\n".join(lines)
+
+
+def _scores(models: list[dict[str, Any]], judge: dict[str, Any]) -> list[str]:
+    head = f"{'':14}{'validation':>10}{title(judge['by']):>11}  {'95 % interval':<15}{'over 0.5':>9}{'over 0.75':>10}"
+    lines = [f"{head}{'least score':>13}{'minutes':>9}"]
+    for model in models:
+        validation = f"{model['val_iou']:.3f}" if "val_iou" in model else ""
+        minutes = f"{model['minutes']:.1f}" if "minutes" in model else ""
+        threshold = model.get("score", {}).get("threshold")
+        least = "" if threshold is None else f"{threshold:g}"
+        line = (
+            f"{BASELINES.get(model['name'], model['name']):14}{validation:>10}{figure(model):11.3f}  "
+            f"{figure(model, 'iou_low'):.3f} to {figure(model, 'iou_high'):.3f} "
+            f"{figure(model, 'over_0.5'):9.0%}{figure(model, 'over_0.75'):10.0%}{least:>13}{minutes:>9}"
+        )
+        lines.append(f"{line.rstrip()}  part of the judge" if model.get("part_of_judge") else line.rstrip())
+    return [*lines, explain(judge)]
 
 
 def _next(found: dict[str, Any]) -> list[str]:

@@ -50,7 +50,7 @@ def export(formats: Sequence[str], out: Path, model: str | None = None, root: Pa
 
 
 def sidecar(image_size: int) -> dict[str, Any]:
-    """Returns in words and numbers what `images.decode`, `images.resize` and the network's own first layer do."""
+    """Returns in words and numbers what `photos.decode` and the network's own first layer do."""
     return {
         "input": {
             "shape": [None, image_size, image_size, 3],
@@ -71,6 +71,6 @@ def sidecar(image_size: int) -> dict[str, Any]:
             "dtype": "float32",
             "columns": ["x1", "y1", "x2", "y2", "score"],
             "unit": "x relative to the image's width, y to its height; the score is in 0..1",
-            "clip": "a box may reach a little over the image's edge",
+            "clip": "cut x1, y1, x2 and y2 to 0..1: the network's own box may reach a little over the image's edge",
         },
     }

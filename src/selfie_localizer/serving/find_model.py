@@ -70,6 +70,47 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
+def least_score(name: str, root: Path = Path(".")) -> float | None:
+    """Returns the least score that evaluate recommends for a model, or None where that is not known.
+
+    Of a version of the registry it is a tag; of `models/<backbone>/` it is in the report of its evaluation, where that
+    is of the model as it is now.
+
+    Args:
+        name: As in `folder`.
+        root: The project's folder.
+    """
+    if name.startswith("models:/"):
+        return _tagged_score(name, root)
+    given = Path(name).resolve()
+    if given.parent != (root / "models").resolve():
+        return None
+    try:
+        report = _json(root / "reports/evaluation" / f"{given.name}.json")
+        same = report.get("model_digest") == _json(given / "meta.json").get("model_digest")
+    except UserError:
+        return None
+    score: float | None = report.get("score", {}).get("threshold") if same else None
+    return score
+
+
+def _tagged_score(name: str, root: Path) -> float | None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    model, alias = name.removeprefix("models:/"), ""
+    if "@" in model:
+        model, alias = model.rsplit("@", 1)
+    else:
+        model, _, number = model.rpartition("/")
+    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(root))
+    try:
+        version = client.get_model_version_by_alias(model, alias) if alias else client.get_model_version(model, number)
+    except MlflowException:
+        return None
+    return float(version.tags["score_threshold"]) if "score_threshold" in version.tags else None
+
+
 def load_trained(name: str, found: Path, root: Path = Path(".")) -> Trained:
     """Loads the Keras model of a folder that `folder` gave.
 

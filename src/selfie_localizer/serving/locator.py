@@ -1,29 +1,28 @@
 """From encoded images to boxes: what the served model and `predict` have in common.
 
-This module, with `images.py` and `boxes.py`, is copied into every logged model. It knows neither MLflow nor Keras, so
-that serving needs neither KerasHub nor the network's own code.
+This module and all that it imports is copied into every logged model. It knows
+neither MLflow nor Keras, so that serving needs neither KerasHub nor the network's own code.
 """
 
 import base64
 import binascii
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from selfie_localizer import boxes, images
+from selfie_localizer import boxes
+from selfie_localizer.network.onnx_file import Network, core_count
+from selfie_localizer.photos.decode import Pixels, square
+from selfie_localizer.photos.limits import DEFAULT_LIMITS, MAX_BYTES, ImageError, Limits
 
 T = TypeVar("T")
 Row = dict[str, Any]
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 COLUMNS = ("x1", "y1", "x2", "y2", "width", "height", "score", "error")
 CHUNK = 32
-_LONGEST_TEXT = 4 * (images.MAX_BYTES + 2) // 3
+_LONGEST_TEXT = 4 * (MAX_BYTES + 2) // 3
 
 
 class Locator:
@@ -35,23 +34,24 @@ class Locator:
     Args:
         network: Takes RGB, uint8, (B, S, S, 3); returns float32 (B, 5): a box relative to the image and a score.
         image_size: S, in pixels.
+        limits: Of what may be decoded.
     """
 
-    def __init__(self, network: Network, image_size: int) -> None:
-        self._network, self._size = network, image_size
-        self._pool = ThreadPoolExecutor(_cores(), thread_name_prefix="decode")
+    def __init__(self, network: Network, image_size: int, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._network, self._size, self._limits = network, image_size, limits
+        self._pool = ThreadPoolExecutor(core_count(), thread_name_prefix="decode")
 
     def locate(self, items: Sequence[T], read: Callable[[T], bytes]) -> list[Row]:
         """Finds the face on each image.
 
         Args:
             items: What `read` turns into an image file's bytes.
-            read: Raises `images.ImageError` where it cannot.
+            read: Raises `ImageError` where it cannot.
 
         Returns:
             One row for each item, in order, with the keys `COLUMNS`: the box in pixels of the image as displayed, the
             image's size, the score in 0..1, and None for `error`. Where an image cannot be used, `error` says why and
-            everything else is None. A box may reach a little over the image's edge.
+            everything else is None. Boxes are clipped to the image, as they are where they are evaluated and drawn.
         """
         rows: list[Row] = []
         for start in range(0, len(items), CHUNK):
@@ -59,17 +59,16 @@ class Locator:
             rows += self._answer(prepared)
         return rows
 
-    def _prepare(self, item: T, read: Callable[[T], bytes]) -> tuple[images.Pixels, int, int] | str:
+    def _prepare(self, item: T, read: Callable[[T], bytes]) -> tuple[Pixels, int, int] | str:
         try:
-            image = images.decode(read(item))
-            return images.resize(image, self._size), image.shape[1], image.shape[0]
-        except images.ImageError as error:
+            return square(read(item), self._size, self._limits)
+        except ImageError as error:
             return str(error)
         # Whatever a decoder may throw at an image nobody has seen before must not cost the others their answer.
         except Exception as error:
             return f"cannot be processed ({type(error).__name__})"
 
-    def _answer(self, prepared: Sequence[tuple[images.Pixels, int, int] | str]) -> list[Row]:
+    def _answer(self, prepared: Sequence[tuple[Pixels, int, int] | str]) -> list[Row]:
         good = [item for item in prepared if not isinstance(item, str)]
         output = np.zeros((0, 5))
         if good:
@@ -84,14 +83,9 @@ class Locator:
             if not np.isfinite(numbers).all():
                 rows.append(_failed("the network gave no finite answer"))
                 continue
-            box = boxes.scale(numbers[:4], width, height).tolist()
+            box = boxes.clip(boxes.scale(numbers[:4], width, height), width, height).tolist()
             rows.append(dict(zip(COLUMNS, (*box, width, height, float(numbers[4]), None), strict=True)))
         return rows
-
-
-def _cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _failed(reason: str) -> Row:
@@ -102,32 +96,13 @@ def from_base64(text: object) -> bytes:
     """Decodes standard base64 strictly: no line breaks, no `data:` prefix, correct padding.
 
     Raises:
-        images.ImageError: It is missing, not base64, or longer than an image may be.
+        ImageError: It is missing, not base64, or longer than an image may be.
     """
     if not isinstance(text, str):
-        raise images.ImageError("no image: the column `image` must hold base64 text")
+        raise ImageError("no image: the column `image` must hold base64 text")
     if len(text) > _LONGEST_TEXT + 4:
-        raise images.ImageError(f"{len(text):,} characters, more than an image of {images.MAX_BYTES:,} bytes has")
+        raise ImageError(f"{len(text):,} characters, more than an image of {MAX_BYTES:,} bytes has")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise images.ImageError("not valid base64") from None
-
-
-def load_network(path: Path) -> Network:
-    """Loads a network in ONNX form; needs ONNX Runtime and neither TensorFlow nor Keras."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # Left alone it pins its threads to cores, which it may not do in a container.
-    options.intra_op_num_threads = _cores()
-    # Threads that wait for the next image in a busy loop would take the cores from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def network(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        output: NDArray[np.float32] = session.run(None, {name: pixels})[0]
-        return output
-
-    return network
+        raise ImageError("not valid base64") from None

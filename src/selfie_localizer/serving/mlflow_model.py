@@ -18,11 +18,11 @@ from typing import Any
 
 import selfie_localizer
 from selfie_localizer import files
+from selfie_localizer.dependencies import SOURCE, closure
 from selfie_localizer.serving import network_formats
 from selfie_localizer.tracking.resilient_run import mlflow_at
 
 REQUIREMENTS = ("mlflow", "onnxruntime", "numpy", "pandas", "opencv-python-headless", "pillow")
-CODE = ("__init__.py", "images.py", "boxes.py", "serving/__init__.py", "serving/locator.py")
 # Names of the parts among the logged model's artifacts.
 NETWORK, META = "network.onnx", "meta.json"
 
@@ -72,6 +72,11 @@ def save_served(model_keras: Path, meta: Mapping[str, Any], folder: Path) -> Non
         mlflow.pyfunc.save_model(path=folder, **parts)
 
 
+def served_code() -> list[Path]:
+    """Returns what `pyfunc_model` needs of this project, relative to the folder that holds the package."""
+    return closure("selfie_localizer.serving.locator", excluded=())
+
+
 @contextmanager
 def _built(model_keras: Path, meta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Gives MLflow's arguments for the model; the files that they name are gone afterwards."""
@@ -92,10 +97,9 @@ def _built(model_keras: Path, meta: Mapping[str, Any]) -> Iterator[dict[str, Any
         model = inference.load(model_keras)
         network_formats.write(model, "onnx", int(meta["image_size"]), work / NETWORK, model_keras)
         files.write_json(work / META, dict(meta))
-        for part in CODE:
-            target = work / "selfie_localizer" / part
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(package / part, target)
+        for part in served_code():
+            (work / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / part, work / part)
         yield {
             "python_model": str(package / "serving/pyfunc_model.py"),
             "artifacts": {"network": str(work / NETWORK), "meta": str(work / META)},

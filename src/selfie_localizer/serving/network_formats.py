@@ -1,11 +1,7 @@
 """The forms in which a trained network leaves Keras: each with its exporter, its runtime and a check of its boxes."""
 
-import contextlib
-import gc
-import io
-import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfie_localizer.errors import UserError
-from selfie_localizer.serving.locator import Network, load_network
+from selfie_localizer.network import onnx_file
+from selfie_localizer.network.onnx_file import Network
 
 Form = Literal["savedmodel", "onnx", "litert"]
 
@@ -42,17 +39,8 @@ def write(model: Any, form: Form, image_size: int, path: Path, shown: object) ->
     Raises:
         UserError: The difference is more than 0.5 px.
     """
-    import keras
-
-    signature = [keras.InputSpec(shape=(None, image_size, image_size, 3), dtype="uint8", name="image")]
-    with _quiet(), _little_memory():
-        model.export(
-            str(path),
-            format="tf_saved_model" if form == "savedmodel" else form,
-            input_signature=signature,
-            verbose=False,
-        )
-        difference = compare(lambda pixels: np.asarray(model.predict_on_batch(pixels)), LOADERS[form](path), image_size)
+    onnx_file.export(model, path, image_size, "tf_saved_model" if form == "savedmodel" else form)
+    difference = compare(lambda pixels: np.asarray(model.predict_on_batch(pixels)), LOADERS[form](path), image_size)
     # Also true for NaN.
     if not difference <= TOLERANCE:
         raise UserError(
@@ -115,34 +103,6 @@ def load_litert(path: Path, threads: int = 1) -> Network:
 
 LOADERS: dict[Form, Callable[[Path], Network]] = {
     "savedmodel": load_savedmodel,
-    "onnx": load_network,
+    "onnx": onnx_file.load,
     "litert": load_litert,
 }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporters' chatter out of the user's sight; errors still show."""
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def _little_memory() -> Iterator[None]:
-    """Collects garbage often.
-
-    The ONNX converter copies the whole network, weights and all, some 50 times, in objects that only the garbage
-    collector can free: a ResNet50 of 96 MB took 8.1 GB, and 3.1 GB like this, in no more time.
-    """
-    before = gc.get_threshold()
-    gc.collect()
-    # What is there already is not looked through again and again.
-    gc.freeze()
-    gc.set_threshold(300, 1, 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

@@ -11,7 +11,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from selfie_localizer.serving.locator import COLUMNS, Locator, from_base64, load_network
+from selfie_localizer.network import onnx_file
+from selfie_localizer.serving.locator import COLUMNS, Locator, from_base64
 
 
 class ServedLocalizer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
@@ -20,7 +21,7 @@ class ServedLocalizer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     def load_context(self, context: Any) -> None:
         """Loads the network and runs it once, so that a server that says it is ready answers at full speed."""
         size = json.loads(Path(context.artifacts["meta"]).read_text(encoding="utf-8"))["image_size"]
-        network = load_network(Path(context.artifacts["network"]))
+        network = onnx_file.load(Path(context.artifacts["network"]))
         network(np.zeros((1, size, size, 3), np.uint8))
         self._locator = Locator(network, size)
 
