@@ -2,8 +2,8 @@
 
     python benchmarks/ablation.py ROOT OUT [--rows defaults gap ...] [--seeds 0 1 2] [--epochs 6]
 
-ROOT is a project's folder where `validate` has run on trusted boxes: `data/annotations.csv` and `data/truth.csv` are
-the same. ResNet18 is trained on its train split and judged on its test split. Rows whose images take more or less time
+ROOT is a project's folder where `label` has run on trusted boxes: `data/annotations.csv` and `data/truth.csv` are the
+same. ResNet18 is trained on its train split and judged on its test split. Rows whose images take more or less time
 get fewer or more epochs. Each training is a process of its own and a line of OUT/results.csv as soon as it is done;
 what is there already with as many epochs is not trained again. Ends with a table, and a line of JSON for scripts.
 """
@@ -28,7 +28,9 @@ import pandas as pd
 
 from selfie_localizer import boxes, files, params
 from selfie_localizer.dataset.prepare import prepare
-from selfie_localizer.dataset.store import STORE, open_store
+from selfie_localizer.dataset.store import FIT, TEST, open_store
+from selfie_localizer.labels.contents import of_contents
+from selfie_localizer.labels.trusted import read_trusted
 from selfie_localizer.quiet import hush_tensorflow
 
 
@@ -113,40 +115,42 @@ def patched(name: str) -> Iterator[None]:
 
 
 def prepared(root: Path, out: Path, settings: params.Params) -> Path:
-    """Returns a folder with a store of the wanted size, made from what `validate` left in `root`."""
+    """Returns a folder with stores of the wanted size, made from what `label` left in `root`."""
     folder = out / f"{settings.prepare.image_size}px"
-    if not (folder / STORE).exists():
+    if not (folder / TEST).exists():
         (folder / "build").mkdir(parents=True, exist_ok=True)
         if not (folder / "data").exists():
             (folder / "data").symlink_to((root / "data").resolve())
-        for name in ("images", "clean", "near_duplicates"):
+        for name in ("images", "labels"):
             shutil.copy(root / "build" / f"{name}.csv", folder / "build")
-        prepare(settings.prepare, root=folder, review=settings.review)
-    return folder / STORE
+        prepare(settings.prepare, root=folder)
+    return folder
 
 
 def settings_of(row: Row, seed: int, epochs: int) -> params.Params:
     """Returns the parameters of a row."""
-    changes = {"seed": seed, "train.epochs": max(1, round(epochs * row.epochs)), "review.model": "none", **row.changes}
+    changes = {"seed": seed, "train.epochs": max(1, round(epochs * row.epochs)), **row.changes}
     return params.replace(params.Params(backbones={"resnet18": params.Backbone(architecture="resnet18")}), changes)
 
 
-def measure(name: str, settings: params.Params, store_path: Path, sources: pd.Series) -> dict[str, Any]:
+def measure(name: str, settings: params.Params, folder: Path, sources: pd.Series) -> dict[str, Any]:
     """Trains a row; returns its line of the results. `sources` says of what kind an image is, where that is known."""
     hush_tensorflow()
     from selfie_localizer.training.fit import fit_backbone
 
-    store = open_store(store_path)
+    store, judged = open_store(folder / FIT), open_store(folder / TEST)
     label = f"{name}, seed {settings.seed}"
     with patched(ROWS[name].patch):
         result = fit_backbone(
             settings, "resnet18", store, store.indices("train"), store.indices("validation"), label=label
         )
-    test = store.indices("test", labelled=False)
-    test = test[np.isfinite(store.truth[test]).all(axis=1)]
-    answers = result.model.predict(store.images[test], batch_size=64, verbose=0)
-    iou = boxes.iou(boxes.clip(answers[:, :4], 1, 1), store.truth[test])
-    kinds = pd.Series(iou).groupby(sources.reindex(store.table["image"].iloc[test]).to_numpy())
+    truth = of_contents(read_trusted(Path("data/truth.csv"), folder), judged.table["sha256"])
+    test = np.flatnonzero(boxes.is_box(truth))
+    table = judged.table.iloc[test]
+    answers = result.model.predict(judged.images[test], batch_size=64, verbose=0)
+    predicted = boxes.scale(boxes.clip(answers[:, :4], 1, 1), table["width"], table["height"])
+    iou = boxes.iou(predicted, truth[test])
+    kinds = pd.Series(iou).groupby(sources.reindex(table["image"]).to_numpy())
     return {
         "row": name,
         "seed": settings.seed,
@@ -177,10 +181,10 @@ def main() -> None:
         for name in args.rows:
             settings = settings_of(ROWS[name], seed, args.epochs)
             if (name, seed, settings.train.epochs) not in done:
-                store = prepared(args.root, args.out, settings)
+                folder = prepared(args.root, args.out, settings)
                 # A process of its own: the layers of one training would stay in memory for the next.
                 with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                    found.append(pool.submit(measure, name, settings, store, sources).result())
+                    found.append(pool.submit(measure, name, settings, folder, sources).result())
                 with files.atomic_write(results) as path:
                     pd.DataFrame(found).to_csv(path, index=False, lineterminator="\n")
     table = pd.DataFrame(found).groupby(["row", "epochs"], sort=False)

@@ -21,8 +21,10 @@ import cv2
 import numpy as np
 import psutil
 
-from selfie_localizer import images, params
+from selfie_localizer import params
 from selfie_localizer.parallel import map_in_order, worker_count
+from selfie_localizer.photos.decode import read, resize
+from selfie_localizer.photos.listing import SUFFIXES
 from selfie_localizer.progress import track
 
 SIZE = 128
@@ -41,7 +43,7 @@ def make_images(source: list[Path], folder: Path, count: int) -> None:
 def _crop_chunk(source: list[Path], folder: Path, chunk: range) -> None:
     for index in chunk:
         rng = np.random.default_rng(index)
-        image = cv2.cvtColor(images.read(source[index % len(source)]), cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(read(source[index % len(source)]).pixels, cv2.COLOR_RGB2BGR)
         height, width = image.shape[:2]
         top, left = rng.integers(0, height // 6 + 1), rng.integers(0, width // 6 + 1)
         bottom, right = height - rng.integers(0, height // 6 + 1), width - rng.integers(0, width // 6 + 1)
@@ -54,17 +56,18 @@ def _crop_chunk(source: list[Path], folder: Path, chunk: range) -> None:
 def decode_and_resize(paths: list[Path]) -> int:
     """The bound: nothing but what cannot be left out."""
     for path in paths:
-        images.resize(images.read(path), SIZE)
+        resize(read(path).pixels, SIZE)
     return len(paths)
 
 
 def detect_all(paths: list[Path]) -> int:
     """The plain loop of `annotate`: the detector alone, one image after the other."""
-    from selfie_localizer.annotators.haar import detect
+    from selfie_localizer.annotators.haar import Haar
 
     cv2.setNumThreads(1)
+    annotator = Haar("haar", params.Haar())
     for path in paths:
-        detect(images.read(path), params.Annotate())
+        annotator.locate(read(path).pixels)
     return len(paths)
 
 
@@ -75,7 +78,7 @@ def run_part(part: str, root: Path, workers: int) -> None:
     if part == "annotate":
         from selfie_localizer.annotators.annotate import annotate
 
-        annotate(params.Annotate(), workers, root)
+        annotate(params.Annotate(annotators={"haar": params.Haar()}), workers, root)
     elif part == "validate":
         from selfie_localizer.validation.validate import validate
 
@@ -170,7 +173,7 @@ def main() -> None:
     if args.part:
         run_part(args.part, args.root, args.workers)
         return
-    source = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+    source = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not source:
         raise SystemExit(f"{args.images}: no images here; run `dvc pull -r sample data.dvc` or give --images")
     with tempfile.TemporaryDirectory(dir=args.out) as scratch:

@@ -35,11 +35,14 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from selfie_localizer import boxes, images, params  # noqa: E402
+from selfie_localizer import boxes, params  # noqa: E402
 from selfie_localizer.annotators import haar  # noqa: E402
+from selfie_localizer.network import onnx_file  # noqa: E402
+from selfie_localizer.network.onnx_file import Network  # noqa: E402
+from selfie_localizer.photos.decode import Pixels, read, resize  # noqa: E402
+from selfie_localizer.photos.listing import SUFFIXES  # noqa: E402
 from selfie_localizer.progress import say  # noqa: E402
 from selfie_localizer.serving import network_formats  # noqa: E402
-from selfie_localizer.serving.locator import Network  # noqa: E402
 
 REAL_SELFIES = Path(__file__).parents[2] / "shared/real-selfies"
 IMAGE_SIZE = 128
@@ -87,7 +90,7 @@ def tensorflow_forms(model: Any, size: int, work: Path) -> Iterator[tuple[str, N
     yield "SavedModel, weights frozen", lambda pixels: frozen(tf.constant(pixels))[0].numpy()
 
 
-def onnx_forms(model: Any, size: int, work: Path, calibration: list[images.Pixels]) -> Iterator[tuple[str, Network]]:
+def onnx_forms(model: Any, size: int, work: Path, calibration: list[Pixels]) -> Iterator[tuple[str, Network]]:
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -95,16 +98,16 @@ def onnx_forms(model: Any, size: int, work: Path, calibration: list[images.Pixel
         def __init__(self) -> None:
             self._pixels = iter(calibration)
 
-        def get_next(self) -> dict[str, images.Pixels] | None:
+        def get_next(self) -> dict[str, Pixels] | None:
             pixels = next(self._pixels, None)
             return None if pixels is None else {"image": pixels[None]}
 
     path, ready = work / "model.onnx", work / "ready.onnx"
     network_formats.write(model, "onnx", size, path, "model")
-    yield "ONNX Runtime", network_formats.load_network(path)
+    yield "ONNX Runtime", onnx_file.load(path)
     quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
     quantize_dynamic(str(ready), str(work / "dynamic.onnx"), weight_type=QuantType.QUInt8)
-    yield "ONNX Runtime, int8 dynamic", network_formats.load_network(work / "dynamic.onnx")
+    yield "ONNX Runtime, int8 dynamic", onnx_file.load(work / "dynamic.onnx")
     quantize_static(
         str(ready),
         str(work / "static.onnx"),
@@ -114,10 +117,10 @@ def onnx_forms(model: Any, size: int, work: Path, calibration: list[images.Pixel
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
-    yield "ONNX Runtime, int8 static", network_formats.load_network(work / "static.onnx")
+    yield "ONNX Runtime, int8 static", onnx_file.load(work / "static.onnx")
 
 
-def litert_forms(model: Any, size: int, work: Path, calibration: list[images.Pixels]) -> Iterator[tuple[str, Network]]:
+def litert_forms(model: Any, size: int, work: Path, calibration: list[Pixels]) -> Iterator[tuple[str, Network]]:
     import keras
     import tensorflow as tf
 
@@ -148,9 +151,9 @@ def median_ms(call: Callable[[Any], object], items: list[Any], seconds: float) -
     return statistics.median(times) * 1e3
 
 
-def sample(folder: Path, count: int) -> tuple[list[images.Pixels], boxes.Boxes | None]:
+def sample(folder: Path, count: int) -> tuple[list[Pixels], boxes.Boxes | None]:
     """Returns decoded images spread over a folder, and their true boxes where all have one."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     truth = next((path for path in (folder / "truth.csv", folder.parent / "truth.csv") if path.exists()), None)
     table = None
     if truth is not None:
@@ -158,22 +161,22 @@ def sample(folder: Path, count: int) -> tuple[list[images.Pixels], boxes.Boxes |
         paths = [path for path in paths if path.name in table.index]
     paths = [paths[index] for index in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
     found = None if table is None else table.loc[[path.name for path in paths], ["x1", "y1", "x2", "y2"]].to_numpy()
-    return [images.read(path) for path in paths], found
+    return [read(path).pixels for path in paths], found
 
 
-def haar_forms() -> dict[str, Callable[[images.Pixels], Any]]:
-    settings = params.Annotate()
+def haar_forms() -> dict[str, Callable[[Pixels], Any]]:
+    annotator = haar.Haar("haar", params.Haar())
     plain = cv2.CascadeClassifier(cv2.data.haarcascades + haar.FACES["default"])  # type: ignore[attr-defined]
 
-    def default(image: images.Pixels) -> boxes.Boxes | None:
+    def default(image: Pixels) -> boxes.Boxes | None:
         hits = plain.detectMultiScale(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1.1, 5)
         if len(hits) == 0:
             return None
         x, y, width, height = max(hits, key=lambda hit: hit[2] * hit[3])
         return np.array([x, y, x + width, y + height], dtype=np.float64)
 
-    def as_annotate(image: images.Pixels) -> boxes.Boxes | None:
-        found = haar.detect(image, settings)
+    def as_annotate(image: Pixels) -> boxes.Boxes | None:
+        found = annotator.locate(image)
         return None if found is None else found[0]
 
     return {HAAR: as_annotate, PLAIN_HAAR: default}
@@ -186,8 +189,8 @@ def measure(model_folder: Path | None, folder: Path, count: int, seconds: float)
     calibration, selfies = selfies[1::2], selfies[::2]
     truth = None if truth is None or model_folder is None else truth[::2]
     model, size, backbone, network = build(model_folder)
-    pixels = [images.resize(image, size)[None] for image in selfies]
-    small = [images.resize(image, size) for image in calibration]
+    pixels = [resize(image, size)[None] for image in selfies]
+    small = [resize(image, size) for image in calibration]
     sides = np.array([image.shape[1::-1] for image in selfies])
     with tempfile.TemporaryDirectory() as holder:
         work = Path(holder)
@@ -274,7 +277,7 @@ def main() -> None:
     default = REAL_SELFIES if REAL_SELFIES.exists() else None
     folder = args.images or default
     with contextlib.nullcontext(folder) if folder is not None else rendered() as used:
-        if not any(path.suffix.lower() in images.SUFFIXES for path in used.rglob("*")):
+        if not any(path.suffix.lower() in SUFFIXES for path in used.rglob("*")):
             sys.exit(f"no images in {used}")
         result = measure(args.model, used, args.count, args.seconds)
     print(table(result))

@@ -20,13 +20,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, files, images, params
-from selfie_localizer.dataset.store import TRUTH
+from selfie_localizer import boxes, files, params
 from selfie_localizer.evaluation import pictures
 from selfie_localizer.evaluation.reliability import area_under_roc, reliability
-from selfie_localizer.labels.quality import read_boxes
 from selfie_localizer.network import localizer
 from selfie_localizer.photos import sheets
+from selfie_localizer.photos.decode import decode, read, read_bytes, resize
+from selfie_localizer.tables.read import read as read_table
+
+TRUTH = [f"truth_{side}" for side in boxes.SIDES]
 
 HALVES = ("development", "reporting")
 
@@ -38,16 +40,17 @@ def half_of(data: bytes) -> str:
 
 def load_half(folder: Path, half: str, size: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     """Returns the network's images of a half and their rows of the truth."""
-    truth = read_boxes(folder / "truth.csv", TRUTH)
+    names = [path.relative_to(folder / "images").as_posix() for path in sorted((folder / "images").rglob("*.*"))]
+    truth = read_table(folder / "truth.csv", names).boxes().rename(columns=dict(zip(boxes.SIDES, TRUTH, strict=True)))
     known = pd.read_csv(folder / "truth.csv", dtype={"image": str}).drop_duplicates("image")
     sources: dict[Any, Any] = known.set_index("image")["source"].to_dict() if "source" in known else {}
     pixels, rows = [], []
     records: list[dict[Any, Any]] = truth.to_dict("records")
     for row in records:
-        data = images.read_bytes(folder / "images" / row["image"])
+        data = read_bytes(folder / "images" / row["image"])
         if half in ("all", half_of(data)):
-            image = images.decode(data)
-            pixels.append(images.resize(image, size))
+            image = decode(data).pixels
+            pixels.append(resize(image, size))
             rows.append(
                 row | {"width": image.shape[1], "height": image.shape[0], "source": sources.get(row["image"], "")}
             )
@@ -58,7 +61,7 @@ def face_free_crops(folder: Path, table: pd.DataFrame, size: int) -> NDArray[np.
     """Returns what is beside, above or below the head in each photo: the largest window of at least a quarter of it."""
     crops = []
     for row in table.itertuples(index=False):
-        image = images.read(folder / "images" / str(row.image))
+        image = read(folder / "images" / str(row.image)).pixels
         height, width = image.shape[:2]
         box = np.array([row.truth_x1, row.truth_y1, row.truth_x2, row.truth_y2], np.float64)
         across, down = box[2:] - box[:2]
@@ -68,7 +71,7 @@ def face_free_crops(folder: Path, table: pd.DataFrame, size: int) -> NDArray[np.
         windows = [image[:, :x1], image[:, x2:], image[:y1], image[y2:]]
         largest = max(windows, key=lambda window: window.shape[0] * window.shape[1])
         if largest.size * 4 >= image.size:
-            crops.append(images.resize(np.ascontiguousarray(largest), size))
+            crops.append(resize(np.ascontiguousarray(largest), size))
     return np.stack(crops)
 
 
@@ -112,13 +115,14 @@ def main() -> None:
         print(f"selfies against {len(crops)} crops without a face: area under the ROC {found['score']['auc']}")
     print(json.dumps({"half": args.half, **found}))
     if args.worst:
-        judged = table.assign(
-            iou=iou, score=output[:, 4], **dict(zip(("x1", "y1", "x2", "y2"), predicted.T, strict=True))
-        )
+        judged = table.assign(iou=iou, score=output[:, 4], **dict(zip(boxes.SIDES, predicted.T, strict=True)))
         args.worst.mkdir(parents=True, exist_ok=True)
         worst = judged.sort_values("iou").head(48)
-        table = worst.assign(x1=np.nan, y1=np.nan, x2=np.nan, y2=np.nan)
-        tiles = [pictures.tile(args.folder / "images", table.loc[row], worst.loc[row]) for row in worst.index]
+        sides = worst[TRUTH].to_numpy(np.float64)
+        tiles = [
+            pictures.tile(args.folder / "images", row, {"truth": sides[place]})
+            for place, (_, row) in enumerate(worst.iterrows())
+        ]
         sheets.draw_sheet(tiles, args.worst / "worst.png", "worst of the development half", sheets.LEGEND, columns=12)
 
 

@@ -32,11 +32,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from selfie_localizer import images, params
-from selfie_localizer.annotators.haar import detect
+from selfie_localizer import params
+from selfie_localizer.annotators.haar import Haar
+from selfie_localizer.network import onnx_file
+from selfie_localizer.photos.decode import decode, read_bytes, square
+from selfie_localizer.photos.listing import SUFFIXES
 from selfie_localizer.progress import say
 from selfie_localizer.serving import find_model, mlflow_model
-from selfie_localizer.serving.locator import load_network
 
 BATCHES = (1, 8, 32)
 CLIENTS = (1, 4, 16)
@@ -124,8 +126,8 @@ def clients_rate(port: int, requests: list[bytes], clients: int, seconds: float)
 
 def haar(data: list[bytes]) -> Callable[[], object]:
     """Returns a call of Haar as the annotate stage uses it, from an image's bytes to its box; it goes round."""
-    settings, turn = params.Annotate(), itertools.cycle(data)
-    return lambda: detect(images.decode(next(turn)), settings)
+    annotator, turn = Haar("haar", params.Haar()), itertools.cycle(data)
+    return lambda: annotator.locate(decode(next(turn)).pixels)
 
 
 def alternately(calls: list[Callable[[], object]], seconds: float) -> list[float]:
@@ -144,8 +146,8 @@ def alternately(calls: list[Callable[[], object]], seconds: float) -> list[float
 def bare_network(model: Path, data: list[bytes]) -> dict[int, Callable[[], object]]:
     """Returns a call of the bare network for each batch size: pixels of its size in, numbers out."""
     size = find_model.meta(model)["image_size"]
-    network = load_network(model / "artifacts" / mlflow_model.NETWORK)
-    pixels = [images.resize(images.decode(item), size) for item in data[: max(BATCHES)]]
+    network = onnx_file.load(model / "artifacts" / mlflow_model.NETWORK)
+    pixels = [square(item, size)[0] for item in data[: max(BATCHES)]]
     stacks = {batch: np.stack(list(itertools.islice(itertools.cycle(pixels), batch))) for batch in BATCHES}
     return {batch: functools.partial(network, stack) for batch, stack in stacks.items()}
 
@@ -222,7 +224,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement (default: 5)")
     parser.add_argument("--requests", type=int, default=1000, help="requests of the memory measurement")
     args = parser.parse_args()
-    paths = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in images.SUFFIXES)[:200]
+    paths = sorted(path for path in args.images.rglob("*") if path.suffix.lower() in SUFFIXES)[:200]
     if not paths:
         sys.exit(f"no images in {args.images}")
     with tempfile.TemporaryDirectory() as holder:
@@ -232,7 +234,7 @@ def main() -> None:
             mlflow_model.save_served(
                 args.model / "model.keras", json.loads((args.model / "meta.json").read_text()), model
             )
-        data = [images.read_bytes(path) for path in paths]
+        data = [read_bytes(path) for path in paths]
         result = measure(model, data, args.seconds, args.requests, Path(holder))
     print(table(result))
     print(json.dumps(result))

@@ -26,12 +26,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from selfie_localizer import images, params
+from selfie_localizer import boxes, params
 from selfie_localizer.acquire.render import render
 from selfie_localizer.dataset.feed import training_feed
-from selfie_localizer.dataset.store import BOX, TRUTH, Store, open_store, write_store
+from selfie_localizer.dataset.store import Store, open_store, write_store
 from selfie_localizer.network import localizer
 from selfie_localizer.network.losses import LocalizerLoss
+from selfie_localizer.photos.decode import read, resize
 from selfie_localizer.training.fit import fit_backbone
 from selfie_localizer.training.hardware import choose
 
@@ -41,14 +42,14 @@ ARTICLE_NETWORK = params.Network(neck="conv", neck_filters=1024, vectorizer="gap
 def make_store(folder: Path, data: Path, size: int) -> Store:
     """Puts rendered selfies with their true boxes into a store, all but a few in the training split."""
     truth = pd.read_csv(data / "truth.csv")
-    table = truth[["image", *BOX, "width", "height"]].assign(source="rendered", sha256="")
+    table = truth[["image", *boxes.SIDES, "width", "height"]]
+    table = table.assign(verdict="trusted", annotators="renderer", spread=np.nan, sha256="")
     table["split"] = ["validation" if row < 16 else "train" for row in range(len(table))]
-    table[TRUTH] = table[BOX].to_numpy()
 
     def fill(path: Path) -> None:
         store = np.load(path, mmap_mode="r+")
         for row, name in enumerate(table["image"]):
-            store[row] = images.resize(images.read(data / "images" / name), size)
+            store[row] = resize(read(data / "images" / name).pixels, size)
 
     write_store(folder, table, size, fill)
     return open_store(folder)
@@ -65,7 +66,7 @@ def article_loop(
     optimizer = keras.optimizers.Adam(rate)
 
     def generate() -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        for name, *box, width, height in table[["image", *BOX, "width", "height"]].sample(frac=1).to_numpy():
+        for name, *box, width, height in table[["image", *boxes.SIDES, "width", "height"]].sample(frac=1).to_numpy():
             image = cv2.imread(str(data / "images" / name))
             assert image is not None
             pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -78,14 +79,14 @@ def article_loop(
 
     def epoch() -> int:
         count = 0
-        for pixels, boxes in feed:
+        for pixels, wanted in feed:
             with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(tf.square(model(pixels, training=True)[:, :4] - boxes))
+                loss = tf.reduce_mean(tf.square(model(pixels, training=True)[:, :4] - wanted))
             gradients = tape.gradient(loss, model.trainable_weights)
             pairs = [pair for pair in zip(gradients, model.trainable_weights, strict=True) if pair[0] is not None]
             optimizer.apply_gradients(pairs)
             float(loss)
-            count += len(boxes)
+            count += len(wanted)
         return count
 
     return epoch

@@ -20,8 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import selfie_renderer
-from selfie_localizer import files, images, parallel, params
-from selfie_localizer.dataset.store import BOX, NEGATIVE, TRUTH, Store, open_store, write_store
+from selfie_localizer import boxes, files, parallel, params
+from selfie_localizer.dataset.store import NEGATIVE, Store, open_store, write_store
+from selfie_localizer.photos.decode import square
 from selfie_localizer.progress import Progress, say
 from selfie_renderer.render import render_image, render_scene
 
@@ -49,9 +50,9 @@ def make_store(path: Path, count: int, scenes: int, seed: int, size: int) -> Sto
                 pixels[len(rows)] = image
                 rows.append(row)
                 progress.update()
-    table = pd.DataFrame(rows, columns=["image", *BOX, "width", "height", "source"]).assign(sha256="")
+    columns = ["image", *boxes.SIDES, "width", "height", "verdict"]
+    table = pd.DataFrame(rows, columns=columns).assign(sha256="", annotators="renderer", spread=np.nan)
     table["split"] = ["validation" if row < VALIDATION * count else "train" for row in range(len(table))]
-    table[TRUTH] = table[BOX].to_numpy()
 
     def fill(file: Path) -> None:
         np.load(file, mmap_mode="r+")[:] = pixels
@@ -75,9 +76,9 @@ def _rendered(count: int, seed: int, size: int, indices: range) -> Iterator[tupl
         # JPEG leaves its traces before anything is made smaller, as in a real selfie.
         quality = int(np.random.default_rng([seed, index, 2]).integers(40, 95))
         data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-        source = "rendered" if index < count else NEGATIVE
-        row = (f"{index:06d}", *box, image.shape[1], image.shape[0], source)
-        yield images.resize(images.decode(data), size), row
+        verdict = "trusted" if index < count else NEGATIVE
+        row = (f"{index:06d}", *box, image.shape[1], image.shape[0], verdict)
+        yield square(data, size)[0], row
 
 
 def main() -> None:
@@ -118,7 +119,7 @@ def main() -> None:
     state = args.work / "state" / files.digest(settings.model_dump(by_alias=True), store.digest)[:16]
     state.mkdir(parents=True, exist_ok=True)
     result = fit_backbone(settings, args.backbone, store, rows, store.indices("validation"), state=state)
-    calibrate(result.model, store, store.indices("validation"))
+    calibrate(result.model, store, store.indices("validation"), store.negatives("validation"))
     starter_weights.save(result.model, args.out / f"{args.backbone}.npz")
     card = {
         "architecture": args.backbone,

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv with exactly the locked packages. Needs nothing but a Python 3.11 to 3.13 with venv.
+# Makes .venv with exactly the locked packages, and brings the starter weights, which lie in this repository. Needs nothing
+# but a Python 3.11 to 3.13 with venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,4 +31,6 @@ if [ "$(.venv/bin/uv --version 2>/dev/null | cut -d ' ' -f 2)" != "$uv" ]; then
 fi
 .venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
 .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
+# With them `selfie-localizer predict` answers before anything was trained.
+[ -e starter ] || [ ! -d sample ] || .venv/bin/dvc pull --quiet -r sample starter.dvc
 touch .venv/.ready
