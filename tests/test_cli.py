@@ -19,8 +19,20 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    stages = ("annotate", "validate", "review", "prepare", "tune", "train", "evaluate", "promote")
-    for verb in (*stages, "rollback", "status", "render", "fetch", "summary", "predict", "export", "benchmark"):
+    stages = ("annotate", "validate", "label", "prepare", "tune", "train", "evaluate", "promote")
+    for verb in (
+        *stages,
+        "rollback",
+        "status",
+        "render",
+        "fetch",
+        "summary",
+        "predict",
+        "export",
+        "import",
+        "export-boxes",
+        "benchmark",
+    ):
         assert re.search(rf"^    {verb}\s", done.stdout, re.MULTILINE)
 
 
@@ -56,7 +68,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("selfie_localizer.summary.table", interrupted)
+    monkeypatch.setattr("selfie_localizer.app.summary.table", interrupted)
     with pytest.raises(SystemExit) as caught:
         cli.main(["summary"])
     assert caught.value.code == 130

@@ -1,5 +1,6 @@
 """`params.yaml` is refused with one line that names the key, what was given and what is allowed."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from selfie_localizer import params
 from selfie_localizer.errors import UsageError
+from selfie_localizer.photos.limits import Limits
 
 PROJECT = Path(__file__).parents[1]
 
@@ -19,8 +21,25 @@ PROJECT = Path(__file__).parents[1]
         ({"prepare": {"image_size": "big"}}, ["prepare.image_size", "'big'", "integer"]),
         ({"prepare": {"image_size": 8}}, ["prepare.image_size", "8", "32"]),
         ({"prepare": {"image_size": 128.5}}, ["prepare.image_size", "128.5"]),
-        ({"annotate": {"cascades": ["foo"]}}, ["annotate.cascades", "'foo'", "'default'"]),
-        ({"annotate": {"scale_factor": True}}, ["annotate.scale_factor", "True", "number"]),
+        (
+            {"annotate": {"annotators": {"haar": {"cascades": ["foo"]}}}},
+            ["annotators.haar.cascades", "'foo'", "'alt2'"],
+        ),
+        ({"annotate": {"annotators": {"haar": {"scale_factor": True}}}}, ["haar.scale_factor", "True", "number"]),
+        (
+            {"annotate": {"annotators": {"haar": {"method": 1}}}},
+            ["unknown key annotate.annotators.haar.method", "verify"],
+        ),
+        ({"annotate": {"annotators": {"yunet": {}}}}, ["annotate.annotators.yunet.model", "required"]),
+        ({"annotate": {"annotators": {"retina": {}}}}, ["unknown annotator", "retina", "haar, mtcnn, starter, yunet"]),
+        ({"annotate": {"annotators": {}}}, ["annotate.annotators", "at least 1"]),
+        ({"annotate": {"annotators": ["haar"]}}, ["annotate.annotators", "dictionary"]),
+        (
+            {"annotate": {"method": "haar", "model": ""}},
+            ["annotate.method is gone", "annotators: {haar", "CHANGELOG.md"],
+        ),
+        ({"review": {"model": "starter"}}, ["review is gone", "annotators: {haar", "CHANGELOG.md"]),
+        ({"photos": {"max_scans": 0}}, ["photos.max_scans", "0", "1"]),
         ({"annotate": None}, ["annotate", "None"]),
         ({"validate": {"max_rejected": 1.2}}, ["validate.max_rejected", "1.2", "1"]),
         ({"validate": {"smallest_face": 0.9, "largest_face": 0.5}}, ["smallest_face must be below largest_face"]),
@@ -83,7 +102,20 @@ def test_every_file_of_the_project_is_valid_and_writes_out_every_key(path: Path)
             assert given[section] == content, section
 
 
+def test_the_limits_of_photos_are_those_of_the_decoder() -> None:
+    assert params.Photos().model_dump() == asdict(Limits())
+
+
+def test_an_annotator_without_parameters_has_its_defaults() -> None:
+    chosen = params.parse(
+        {"annotate": {"annotators": {"starter": None, "haar": {"neighbours": 5}}}}
+    ).annotate.annotators
+    assert chosen == {"starter": params.Starter(), "haar": params.Haar(neighbours=5)}
+    assert list(chosen) == ["starter", "haar"]
+
+
 def test_dotted_names_replace_single_values() -> None:
     changed = params.replace(params.Params(), {"train.learning_rate": 0.5, "network.head_width": 16})
     assert (changed.train.learning_rate, changed.network.head_width) == (0.5, 16)
     assert changed.prepare == params.Params().prepare
+    assert changed.annotate == params.Params().annotate

@@ -6,13 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.quiet import hush_tensorflow
 
-BENCHMARKS = ("dataset", "annotators", "review", "convention", "training", "serving", "latency", "quality", "ablation")
+BENCHMARKS = ("dataset", "annotators", "labels", "convention", "training", "serving", "latency", "quality", "ablation")
 
 Verb = Callable[[argparse.Namespace], None]
+
+BOX_FORMATS = ("coco", "yolo", "voc", "labelstudio")
 
 MODEL = "models:/NAME/VERSION, models:/NAME@ALIAS, runs:/ID or a folder"
 
@@ -21,7 +24,13 @@ def _annotate(args: argparse.Namespace) -> None:
     from selfie_localizer.annotators.annotate import annotate
     from selfie_localizer.params import load
 
-    annotate(load().annotate, workers=args.workers)
+    settings = load()
+    annotate(
+        settings.annotate,
+        workers=args.workers,
+        photos=settings.photos,
+        max_rejected=settings.validation.max_rejected,
+    )
 
 
 def _validate(args: argparse.Namespace) -> None:
@@ -31,11 +40,13 @@ def _validate(args: argparse.Namespace) -> None:
     validate(load().validation)
 
 
-def _review(args: argparse.Namespace) -> None:
-    from selfie_localizer.annotators.starter import review
+def _label(args: argparse.Namespace) -> None:
+    from selfie_localizer.labels.label import label
+    from selfie_localizer.labels.trusted import TableRules
     from selfie_localizer.params import load
 
-    review(load().review, workers=args.workers)
+    settings = load()
+    label(settings.label, TableRules.of(settings))
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -43,7 +54,7 @@ def _prepare(args: argparse.Namespace) -> None:
     from selfie_localizer.params import load
 
     settings = load()
-    prepare(settings.prepare, workers=args.workers, review=settings.review)
+    prepare(settings.prepare, workers=args.workers, photos=settings.photos)
 
 
 def _tune(args: argparse.Namespace) -> None:
@@ -116,6 +127,18 @@ def _fetch(args: argparse.Namespace) -> None:
     fetch(Path("data"), replace=args.replace, yes=args.yes)
 
 
+def _import(args: argparse.Namespace) -> None:
+    from selfie_localizer.acquire.import_boxes import import_boxes
+
+    import_boxes(args.format, args.source, args.kind, replace=args.replace)
+
+
+def _export_boxes(args: argparse.Namespace) -> None:
+    from selfie_localizer.acquire.export_boxes import export_boxes
+
+    export_boxes(args.format, args.out, table=args.table)
+
+
 def _benchmark(args: argparse.Namespace) -> None:
     import subprocess
 
@@ -141,6 +164,10 @@ def _share(text: str) -> float:
     return value
 
 
+def _least_score(text: str) -> float | Literal["auto"]:
+    return "auto" if text == "auto" else _share(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="selfie-localizer",
@@ -156,10 +183,15 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--workers", type=_count, default=0, help="processes; 0 (the default) is all cores")
         return command
 
-    add("annotate", _annotate, "stage: draw a box on every image in data/, or take data/annotations.csv", workers=True)
+    add(
+        "annotate",
+        _annotate,
+        "stage: ask annotators about every image in data/, or take data/annotations.csv",
+        workers=True,
+    )
     add("validate", _validate, "stage: check every row and put the bad ones in quarantine")
-    add("review", _review, "stage: ask a first model about all faces, unless the boxes were given", workers=True)
-    add("prepare", _prepare, "stage: decode, resize and split the images once", workers=True)
+    add("label", _label, "stage: make one label of what annotators say, and say which split each image is in")
+    add("prepare", _prepare, "stage: decode and resize the images once", workers=True)
     command = add("tune", _tune, "stage: search learning rate, head width and what else tune.space lists")
     command.add_argument("backbone", help="a key of `backbones` in params.yaml")
     command = add("train", _train, "stage: fit the localizer of one backbone; goes on where it was interrupted")
@@ -167,11 +199,15 @@ def _parser() -> argparse.ArgumentParser:
     add("evaluate", _evaluate, "stage: score every backbone on the same untouched test split", workers=True)
     command = add("predict", _predict, "show where the face is: boxes for files, folders and glob patterns")
     command.add_argument("paths", nargs="+", metavar="PATH", help="JPEG, PNG or WebP; folders are searched through")
-    command.add_argument("--model", metavar="URI", help=f"{MODEL}; the champion by default")
+    command.add_argument("--model", metavar="URI", help=f"{MODEL}; or starter, the first model")
     command.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
     command.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with their boxes there")
     command.add_argument(
-        "--min-score", type=_share, default=0.0, metavar="S", help="leave out boxes with a score below S, 0 to 1"
+        "--min-score",
+        type=_least_score,
+        default=0.0,
+        metavar="S",
+        help="leave out boxes with a score below S, 0 to 1; auto takes what evaluate recommends for the model",
     )
     add("promote", _promote, "stage: make the best model the champion of the registry, if it passes the gates")
     command = add("rollback", _rollback, "point the champion back to the one before it; twice goes one further back")
@@ -194,6 +230,19 @@ def _parser() -> argparse.ArgumentParser:
     command = add("fetch", _fetch, "download the UCF Selfie dataset (46,836 images) into data/")
     command.add_argument("--replace", action="store_true", help="swap what data/ holds for the dataset")
     command.add_argument("--yes", action="store_true", help="download without asking")
+    command = add("import", _import, "take boxes from COCO, YOLO, Pascal VOC or Label Studio into data/")
+    command.add_argument(
+        "source", type=Path, metavar="PATH", help="JSON file (coco, labelstudio) or folder (yolo, voc)"
+    )
+    command.add_argument("--format", choices=BOX_FORMATS, required=True, help="of the annotation tool")
+    tables = ("annotations", "truth", "trusted")
+    command.add_argument("--as", dest="kind", choices=tables, required=True, help="the table in data/ to write")
+    command.add_argument("--replace", action="store_true", help="overwrite the table")
+    command = add("export-boxes", _export_boxes, "write labels, or a table of data/, for an annotation tool")
+    command.add_argument("--format", choices=BOX_FORMATS, required=True, help="of the annotation tool")
+    place = "a new file (coco, labelstudio) or folder (yolo, voc)"
+    command.add_argument("--out", type=Path, required=True, metavar="PATH", help=place)
+    command.add_argument("--table", choices=("labels", *tables), default="labels", help="default: labels")
     command = add("benchmark", _benchmark, "measure loader, training step, serving and more, each alone")
     command.add_argument("name", choices=BENCHMARKS)
     command.add_argument("arguments", nargs=argparse.REMAINDER, help="of the benchmark; --help shows them")

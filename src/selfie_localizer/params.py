@@ -7,10 +7,11 @@ are refused with one line that names the key, what was given and what is allowed
 import os
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -28,43 +29,119 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Annotate(Section):
-    """How boxes are drawn on images that came without any.
+class Photos(Section):
+    """How much a photo may ask of the machine; what asks for more is refused before it is decoded.
 
     Attributes:
-        method: `haar`, OpenCV's Haar cascades, or `yunet`, its neural detector, whose weights OpenCV does not bring.
-        model: YuNet's ONNX file, relative to the project; for `yunet` only.
-        confidence: Least confidence of a face; for `yunet` only. Its default is OpenCV's own.
+        max_bytes: Larger files are not read.
+        max_pixels: Most pixels that decoding may hold at a time, each some 7 bytes. They are those of the whole image,
+            but for a JPEG that is stored in one pass, which is shrunk while it is read.
+        max_jpeg_pixels: Most pixels of a JPEG that is stored in one pass.
+        max_scans: Most passes of a progressive JPEG.
+        max_frames: Most pictures of an animation, of which only the first is decoded.
+    """
+
+    max_bytes: int = Field(default=50 * 2**20, ge=1)
+    max_pixels: int = Field(default=80_000_000, ge=1)
+    max_jpeg_pixels: int = Field(default=250_000_000, ge=1)
+    max_scans: int = Field(default=32, ge=1)
+    max_frames: int = Field(default=1_000, ge=1)
+
+
+class Haar(Section):
+    """OpenCV's Haar cascades.
+
+    Attributes:
         smallest_face: Least side of a face, as a fraction of the image's shorter side.
-        cascades: For `haar` only, as is what follows. OpenCV's frontal or profile face cascades; the first that finds
-            a face gives the box.
+        cascades: OpenCV's frontal or profile face cascades; the first that finds a face gives the box.
         scale_factor: Step between the sizes that are searched; smaller is slower and finds more.
         neighbours: Overlapping hits that a face needs; more is stricter.
         verify: What a face needs besides: `eye` (an eye in its upper 60 %), `cascade` (another cascade that agrees)
             or `none`.
     """
 
-    method: Literal["haar", "yunet"] = "haar"
-    model: str = ""
-    confidence: float = Field(default=0.9, gt=0, le=1)
     smallest_face: float = Field(default=0.15, gt=0, le=1)
     cascades: tuple[Cascade, ...] = Field(default=("alt2",), min_length=1)
     scale_factor: float = Field(default=1.1, gt=1, le=2)
     neighbours: int = Field(default=3, ge=0, le=50)
     verify: Literal["none", "eye", "cascade"] = "cascade"
 
-    @model_validator(mode="after")
-    def _check(self) -> "Annotate":
-        if self.method == "yunet" and not self.model:
-            raise ValueError("method: yunet needs model, the path of its ONNX file")
-        return self
 
-    def of_method(self) -> dict[str, Any]:
-        """Returns the values that count for the method, for reports."""
-        own = (
-            {"model", "confidence"} if self.method == "yunet" else {"cascades", "scale_factor", "neighbours", "verify"}
-        )
-        return self.model_dump(include={*own, "smallest_face"}, mode="json")
+class Starter(Section):
+    """The first model, learned from renders alone; it has no parameters."""
+
+
+class Mtcnn(Section):
+    """Three small neural networks, whose weights come with the package `mtcnn`.
+
+    Attributes:
+        smallest_face: Least side of a face, as a fraction of the image's shorter side.
+        confidence: Least probability of a face.
+    """
+
+    smallest_face: float = Field(default=0.1, gt=0, le=1)
+    confidence: float = Field(default=0.7, gt=0, le=1)
+
+
+class Yunet(Section):
+    """OpenCV's neural detector, whose weights OpenCV does not bring.
+
+    Attributes:
+        model: Its ONNX file, relative to the project.
+        confidence: Least confidence of a face; the default is OpenCV's own.
+        smallest_face: Least side of a face, as a fraction of the image's shorter side.
+    """
+
+    model: str = Field(min_length=1)
+    confidence: float = Field(default=0.9, gt=0, le=1)
+    smallest_face: float = Field(default=0.15, gt=0, le=1)
+
+
+ANNOTATORS: dict[str, type[Section]] = {"haar": Haar, "starter": Starter, "mtcnn": Mtcnn, "yunet": Yunet}
+# Packages add annotators of their own under this name; see `annotators.annotator`.
+ENTRY_POINTS = "selfie_localizer.annotators"
+
+
+class Annotate(Section):
+    """Who is asked where the face is on each image.
+
+    Attributes:
+        annotators: Names, in the order of their rows, with the parameters of each. Where `data/annotations.csv` exists,
+            its boxes are taken, and annotators are asked about a few images only, to check them.
+        boxes: Whether the boxes of the three tables in `data/` are meant on the image as it is `displayed`, or as it
+            is `stored`, before its EXIF turn.
+        check_boxes: Whether the pipeline stops where the boxes of one of these tables fit an annotator's only if their
+            numbers mean something else, or where most of those of `data/annotations.csv` are on no face.
+    """
+
+    annotators: dict[str, SerializeAsAny[Section]] = Field(
+        default_factory=lambda: {"haar": Haar(), "starter": Starter()}, min_length=1
+    )
+    boxes: Literal["displayed", "stored"] = "displayed"
+    check_boxes: bool = True
+
+    @field_validator("annotators", mode="before")
+    @classmethod
+    def _typed(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: _annotator(str(name), values) for name, values in given.items()}
+
+
+def _annotator(name: str, values: Any) -> Section:
+    """Returns the parameters of one annotator as an object of its own class."""
+    section = ANNOTATORS.get(name)
+    if section is None:
+        found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        if name not in found:
+            known = ", ".join(sorted({*ANNOTATORS, *found}))
+            raise UsageError(f"unknown annotator annotate.annotators.{name}; there are: {known}")
+        section = found[name].load().Parameters
+    try:
+        # `starter:` with nothing behind it is all defaults.
+        return section.model_validate({} if values is None else values)
+    except ValidationError as error:
+        raise UsageError(_explain(error, ("annotate", "annotators", name), section)) from None
 
 
 class Validate(Section):
@@ -98,42 +175,39 @@ class Prepare(Section):
 
     Attributes:
         image_size: Side of the stored square in pixels.
-        validation: Share of the images that early stopping and tuning judge on.
-        test: Share of the images that nothing but the final evaluation sees.
-        convention: `auto` moves the sides of all labels to where the boxes of `data/trusted.csv` have theirs; `none`
-            leaves them. Without that file the two are the same.
     """
 
     image_size: int = Field(default=128, ge=32, le=1024)
-    validation: float = Field(default=0.1, gt=0, lt=0.5)
-    test: float = Field(default=0.1, gt=0, lt=0.5)
-    convention: Literal["auto", "none"] = "auto"
 
 
-class Review(Section):
-    """What a first model, that never saw the drawn labels, has to say of them; given boxes are left alone.
+class Label(Section):
+    """How one label is made of what annotators say, and which split an image is in.
 
     Attributes:
-        model: `starter`, the starter weights of ResNet18, or `none`.
-        weight: Weight of the model's box in its mean with a label on the same face.
-        same_face: Least IoU of the two to be one face.
-        elsewhere: Below this IoU the label is left out of the train split, if the model is sure; 0 leaves none out.
-        add_missed: Whether a sure box joins the train split as a label of its image where nothing was drawn.
-        min_score: Least score to be sure.
+        validation: Share of the images that early stopping and tuning judge on.
+        test: Share of the images that nothing but the final evaluation sees.
+        group: What falls into one split as a whole, besides near duplicates: `none`, the images of a `folder`, or those
+            taken on one day (`time`, by their EXIF date). Images without a folder or a date stand alone.
+        convention: `auto` moves the boxes of all annotators to where `data/trusted.csv` has them, or else to where the
+            starter has them; `none` leaves them as drawn.
+        same_face: Least IoU of two boxes, once moved, to be on one face.
+        min_score: A box with a lower score neither stands alone nor contradicts another.
+        disagreement: Where annotators see different faces and no majority: the label is left out (`leave_out`), or is
+            that of the annotator with the greatest weight (`heaviest`).
+        weights: Weight of each annotator in the mean of the boxes on one face; one that is not listed has 0.5.
+            Those of the defaults were measured: about inverse to the square of the scatter of an annotator's sides.
     """
 
-    model: Literal["starter", "none"] = "none"
-    weight: Fraction = 0.7
-    same_face: Fraction = 0.5
-    elsewhere: Fraction = 0.3
-    add_missed: bool = True
+    validation: float = Field(default=0.1, gt=0, lt=0.5)
+    test: float = Field(default=0.1, gt=0, lt=0.5)
+    group: Literal["none", "folder", "time"] = "none"
+    convention: Literal["auto", "none"] = "auto"
+    same_face: Fraction = 0.4
     min_score: Fraction = 0.5
-
-    @model_validator(mode="after")
-    def _check(self) -> "Review":
-        if self.elsewhere > self.same_face:
-            raise ValueError("elsewhere must not be above same_face")
-        return self
+    disagreement: Literal["leave_out", "heaviest"] = "leave_out"
+    weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default_factory=lambda: {"haar": 0.1, "mtcnn": 1.0, "starter": 0.25}
+    )
 
 
 class Backbone(Section):
@@ -314,7 +388,9 @@ class Promote(Section):
     """What a candidate must show to become champion.
 
     Attributes:
-        floor: Test IoU that it must exceed; `mean_box` is the score of the training split's mean box.
+        floor: Test IoU that it must exceed: a number, or that of a baseline: `mean_box`, the mean box of the training
+            labels, or `first_model`, the starter weights as they are. A baseline that is part of the judge is no
+            floor, and the mean box takes its place.
         margin: The lower end of the 95 % interval of its gain in test IoU over the champion must exceed this.
         slice_images: Slices of the test split with fewer images than this are not compared.
         slice_drop: Greatest loss of mean IoU against the champion on any slice.
@@ -322,7 +398,7 @@ class Promote(Section):
         from_experiments: Whether `dvc exp run` may change the champion; else it stops at the challenger.
     """
 
-    floor: Literal["mean_box"] | Fraction = "mean_box"
+    floor: Literal["mean_box", "first_model"] | Fraction = "mean_box"
     margin: Fraction = 0.0
     slice_images: int = Field(default=30, ge=1)
     slice_drop: Fraction = 0.03
@@ -338,9 +414,10 @@ class Params(Section):
     """
 
     seed: int = Field(default=0, ge=0)
+    photos: Photos = Photos()
     annotate: Annotate = Annotate()
     validation: Validate = Field(default=Validate(), alias="validate")
-    review: Review = Review()
+    label: Label = Label()
     prepare: Prepare = Prepare()
     backbones: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Backbone] = Field(default_factory=dict)
     network: Network = Network()
@@ -385,6 +462,8 @@ def parse(content: Any, shown: str = "params.yaml") -> Params:
         return Params.model_validate(_tuples(content if content is not None else {}))
     except ValidationError as error:
         raise UsageError(f"{shown}: {_explain(error)}") from None
+    except UsageError as error:
+        raise UsageError(f"{shown}: {error}") from None
 
 
 def _tuples(content: Any) -> Any:
@@ -394,12 +473,23 @@ def _tuples(content: Any) -> Any:
     return tuple(_tuples(item) for item in content) if isinstance(content, list) else content
 
 
-def _explain(error: ValidationError) -> str:
+_NOW_ANNOTATORS = "annotate.annotators: {haar: {...}, starter: {}} takes its place; see CHANGELOG.md"
+# Keys of earlier versions.
+_GONE: dict[tuple[int | str, ...], str] = {("review",): _NOW_ANNOTATORS} | {
+    ("annotate", key): _NOW_ANNOTATORS for key in ("method", "model", "confidence", *Haar.model_fields)
+}
+
+
+def _explain(error: ValidationError, above: tuple[str, ...] = (), section: type[Section] | None = None) -> str:
+    """Returns the first problem in one line; `section` is where it was found, `above` the keys that lead there."""
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "the file"
+    loc = problem["loc"]
+    key = ".".join(str(part) for part in (*above, *loc)) or "the file"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if loc in _GONE and section is None:
+        return f"{key} is gone: {_GONE[loc]}"
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(_keys(problem["loc"][:-1]))
+        known = ", ".join(_keys(loc[:-1], section or Params)) or "nothing"
         return f"unknown key {key}; allowed here: {known}{more}"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{key} is {_shown(problem['input'])}: {message[0].lower() + message[1:]}{more}"
@@ -410,8 +500,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _keys(path: tuple[int | str, ...]) -> list[str]:
-    section: Any = Params
+def _keys(path: tuple[int | str, ...], section: Any) -> list[str]:
     for part in path:
         if get_origin(section) is dict:
             section = get_args(section)[1]

@@ -1,7 +1,4 @@
-"""A stage killed at any moment and repeated ends with the bytes of one that ran through.
-
-`KILLS=20 pytest tests/pipeline/test_kill.py` kills more often than the suite does.
-"""
+"""A stage killed at any moment and repeated ends with the bytes of one that ran through."""
 
 import os
 import random
@@ -18,10 +15,11 @@ import pytest
 from tests.faces import draw_face, encode, write_image
 from tests.pipeline.conftest import PROJECT, Project
 
-KILLS = int(os.environ.get("KILLS", "1"))
+STORED = ("images.npy", "index.csv", "store.json")
 RESULTS = {
     "annotate": ["build/annotations.csv", "build/images.csv", "reports/annotate.json"],
-    "prepare": ["build/store/images.npy", "build/store/index.csv", "build/store/store.json", "reports/prepare.json"],
+    "label": ["build/labels.csv", "reports/label.json", "reports/label/suspicious.csv"],
+    "prepare": [f"build/store/{part}/{name}" for part in ("fit", "test") for name in STORED],
 }
 
 
@@ -34,7 +32,13 @@ def project(tmp_path: Path) -> Project:
         image[:, 170:] = cv2.resize(noise, (70, 240), interpolation=cv2.INTER_NEAREST)
         write_image(tmp_path, f"{index:03d}.jpg", encode(image))
     shutil.copy(PROJECT / "params.yaml", tmp_path)
-    return Project(tmp_path)
+    project = Project(tmp_path)
+    project.set_params({"annotate.annotators": {"haar": {}}})
+    return project
+
+
+def command_of(stage: str) -> list[str]:
+    return ["selfie-localizer", stage, *(() if stage == "label" else ("--workers", "2"))]
 
 
 def read_results(root: Path, stage: str) -> dict[str, bytes]:
@@ -43,15 +47,15 @@ def read_results(root: Path, stage: str) -> dict[str, bytes]:
 
 def run_anew(project: Project, stage: str) -> tuple[dict[str, bytes], float]:
     """Runs a stage from the start to the end; returns its results and its seconds."""
-    project.run("rm", "-rf", ".state", *RESULTS[stage])
+    project.run("rm", "-rf", ".state", ".cache", *RESULTS[stage])
     begin = time.monotonic()
-    project.run("selfie-localizer", stage, "--workers", "2")
+    project.run(*command_of(stage))
     return read_results(project.root, stage), time.monotonic() - begin
 
 
 def run_and_kill(project: Project, stage: str, after: float) -> bool:
     """Starts a stage and kills it after some seconds, its workers too; tells whether it was still running."""
-    command = ["selfie-localizer", stage, "--workers", "2"]
+    command = command_of(stage)
     process = subprocess.Popen(
         command, cwd=project.root, env=project.environment, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -63,24 +67,27 @@ def run_and_kill(project: Project, stage: str, after: float) -> bool:
     return running
 
 
-@pytest.mark.parametrize("stage", ["annotate", "prepare"])
-def test_killed_at_random_moments_and_repeated_a_stage_gives_the_same_bytes(project: Project, stage: str) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stage", RESULTS)
+def test_killed_at_random_moments_and_repeated_a_stage_gives_the_same_bytes(
+    project: Project, stage: str, kills: int
+) -> None:
     project.run("selfie-localizer", "annotate")
-    if stage == "prepare":
-        project.run("selfie-localizer", "validate")
+    for earlier in {"label": ["validate"], "prepare": ["validate", "label"]}.get(stage, []):
+        project.run("selfie-localizer", earlier)
     expected, seconds = run_anew(project, stage)
     rng = random.Random(1)
     killed = 0
-    for _ in range(10 * KILLS):
-        project.run("rm", "-rf", ".state", *RESULTS[stage])
+    for _ in range(10 * kills):
+        project.run("rm", "-rf", ".state", ".cache", *RESULTS[stage])
         was_running = run_and_kill(project, stage, rng.uniform(0.2, 1.0) * seconds)
         killed += was_running
         # A run that was over before the kill came: the machine has become faster since it was timed.
         seconds *= 1.0 if was_running else 0.8
-        project.run("selfie-localizer", stage, "--workers", "2")
+        project.run(*command_of(stage))
         assert read_results(project.root, stage) == expected
-        if killed == KILLS:
+        if killed == kills:
             break
-    assert killed == KILLS
+    assert killed == kills
     left = [path.name for path in (project.root / "build").iterdir() if path.name.startswith(".")]
     assert left == [], "a killed run's unfinished files must go with the next run"
