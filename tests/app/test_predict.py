@@ -289,7 +289,7 @@ def test_champion_version_and_run_are_found_in_the_registry(
 
     def ask(model: str | None) -> list[dict[str, Any]]:
         out = io.StringIO()
-        predict([str(folder)], model, "json", out=out)
+        predict([str(folder)], model, "json", root=tmp_path, out=out)
         return json.loads(out.getvalue())
 
     with pytest.raises(UserError, match=r"there is no champion yet: run `dvc repro` first"):
