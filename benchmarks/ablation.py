@@ -45,10 +45,18 @@ class Row:
 
 # The augmentation of profiles/selfies-cpu.yaml.
 LONG = {"augment.zoom": (0.6, 1.8), "augment.rotate": 15, "augment.collage": 0.3}
+# Without a loss for each cell of the attention.
+SPARSE = {"train.dense_boxes": 0.0, "train.dense_attention": 0.0}
 ROWS = {
     "defaults": Row(),
-    "gap": Row({"network.vectorizer": "gap"}),
-    "flatten": Row({"network.vectorizer": "flatten"}),
+    "no dense supervision": Row(SPARSE),
+    "dense supervision 0.5 and 0.1": Row({"train.dense_boxes": 0.5, "train.dense_attention": 0.1}),
+    "dense supervision 1 and 1": Row({"train.dense_boxes": 1.0, "train.dense_attention": 1.0}),
+    "dense supervision 2 and 1": Row({"train.dense_boxes": 2.0, "train.dense_attention": 1.0}),
+    "dense boxes alone": Row({"train.dense_attention": 0.0}),
+    "dense attention alone": Row({"train.dense_boxes": 0.0}),
+    "gap": Row({"network.vectorizer": "gap", **SPARSE}),
+    "flatten": Row({"network.vectorizer": "flatten", **SPARSE}),
     "stride 8": Row(patch="stride_8", epochs=5 / 6),
     "stride 32": Row(patch="stride_32"),
     "96 px": Row({"prepare.image_size": 96}, epochs=10 / 6),
@@ -64,6 +72,7 @@ ROWS = {
     "compression": Row(patch="compression"),
     "zoom to 1.8": Row({"augment.zoom": (0.6, 1.8)}),
     "zoom to 1.8 and turns": Row({"augment.zoom": (0.6, 1.8), "augment.rotate": 15}),
+    "close-ups": Row({"augment.closeup": 0.3}),
     "collage": Row({"augment.collage": 0.3}),
     "for long trainings": Row(LONG),
     "for long trainings, collage 0.5": Row({**LONG, "augment.collage": 0.5}),

@@ -20,6 +20,7 @@ PROJECT = Path(__file__).parents[1]
         ({"prepare": {"size": 1}}, ["unknown key prepare.size", "image_size"]),
         ({"prepare": {"image_size": "big"}}, ["prepare.image_size", "'big'", "integer"]),
         ({"prepare": {"image_size": 8}}, ["prepare.image_size", "8", "32"]),
+        ({"network": {"vectorizer": "gap"}}, ["vectorizer is gap", "train.dense_boxes and train.dense_attention to 0"]),
         ({"prepare": {"image_size": 128.5}}, ["prepare.image_size", "128.5"]),
         (
             {"annotate": {"annotators": {"haar": {"cascades": ["foo"]}}}},

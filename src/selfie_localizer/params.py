@@ -265,6 +265,7 @@ class Augment(Section):
         blur: Greatest share of a 3 x 3 mean that is mixed in; a third of the images is sharpened instead.
         cutout: Probability that a rectangle is covered.
         collage: Probability that another photo's face stands beside it; the larger of the two is the wanted one.
+        closeup: Probability of a window of 1.3 to 2.6 times the face's longer side around it, as a second look sees it.
     """
 
     zoom: tuple[Annotated[float, Field(ge=0.2, le=3)], Annotated[float, Field(ge=0.2, le=3)]] = (0.6, 1.3)
@@ -280,6 +281,7 @@ class Augment(Section):
     blur: Fraction = 0.0
     cutout: Fraction = 0.0
     collage: Fraction = 0.0
+    closeup: Fraction = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> "Augment":
@@ -296,6 +298,9 @@ class Train(Section):
         max_minutes: Cap on the time of fitting, for each backbone; 0 is none.
         batch_size: Images in a step; 0 chooses by the hardware.
         loss: What is minimised; `l1_ciou` is the sum of the L1 distance and the CIoU loss.
+        dense_boxes: Weight of the same loss for each cell of the attention near the face's centre; 0 is none. Only the
+            attention vectorizer has such cells.
+        dense_attention: Weight of the loss that tells the attention to look there; 0 is none.
         optimizer: `adamw` or the article's `adam`.
         learning_rate: Peak of the schedule.
         schedule: `cosine` after a linear warm-up, or the article's `exponential` decay.
@@ -315,6 +320,8 @@ class Train(Section):
     max_minutes: float = Field(default=0.0, ge=0)
     batch_size: int = Field(default=0, ge=0, le=4096)
     loss: Literal["mse", "smooth_l1", "l1", "giou", "diou", "ciou", "l1_giou", "l1_ciou"] = "l1_ciou"
+    dense_boxes: float = Field(default=1.0, ge=0, le=100)
+    dense_attention: float = Field(default=0.5, ge=0, le=100)
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     schedule: Literal["cosine", "exponential"] = "cosine"
@@ -425,6 +432,16 @@ class Params(Section):
     train: Train = Train()
     tune: Tune = Tune()
     promote: Promote = Promote()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Params":
+        vectorizer, dense = self.network.vectorizer, (self.train.dense_boxes, self.train.dense_attention)
+        if vectorizer != "attention" and any(dense):
+            raise UsageError(
+                f"network.vectorizer is {vectorizer}, which has no cells to train: "
+                "set train.dense_boxes and train.dense_attention to 0"
+            )
+        return self
 
 
 def load(path: str | os.PathLike[str] = PARAMS) -> Params:

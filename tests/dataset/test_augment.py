@@ -22,6 +22,7 @@ GEOMETRY = {
     "aspect": {"aspect": 0.5},
     "flip": {"flip": 1.0},
     "turn": {"rotate": 30.0},
+    "close-up": {"closeup": 1.0, "shift": 0.1},
     "all": {"zoom": (0.6, 1.4), "aspect": 0.3, "shift": 0.3, "flip": 0.5, "rotate": 20.0},
 }
 
@@ -63,6 +64,14 @@ def test_the_box_follows_a_blob_to_the_pixel_and_keeps_it_whole(changes: dict[st
         assert box_math.is_box(boxes).all()
         # The blob is found to the pixel that is more than half inside: half a pixel on each side, and the rounding.
         assert np.abs(find_blobs(images) - boxes).max() * SIDE < 1.01
+
+
+def test_a_close_up_shows_the_face_at_1_3_to_2_6_times_its_longer_side() -> None:
+    _, boxes = run(*make_blobs(), closeup=1.0)
+    longer = (boxes[:, 2:] - boxes[:, :2]).max(1)
+    assert longer.min() >= 1 / 2.6 - 1e-5
+    assert longer.max() <= 1 / 1.3 + 1e-5
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, 0.5, atol=1e-5)
 
 
 def test_nothing_asked_for_changes_nothing() -> None:

@@ -125,6 +125,15 @@ def test_attention_box_worked_by_hand():
     np.testing.assert_allclose(pooled, [[7.0]], rtol=1e-5)
 
 
+def test_the_cells_that_training_sees_are_those_that_the_answer_averages():
+    model = build("attention")
+    answer, seen = (each(images(3), training=True).numpy() for each in (model, localizer.with_cells(model)))
+    cells = seen[:, 5:].reshape(3, 16, 5)
+    np.testing.assert_allclose(seen[:, :5], answer, atol=1e-6)
+    weights = np.exp(cells[..., 4:]) / np.exp(cells[..., 4:]).sum(1, keepdims=True)
+    np.testing.assert_allclose((weights * cells[..., :4]).sum(1), answer[:, :4], atol=1e-5)
+
+
 def test_of_two_faces_the_more_attended_one_is_answered_and_not_a_box_between_them():
     # Eight cells in a row; two proposals each on both faces, whose boxes reach 1/8 from their centres.
     distances = np.full((1, 1, 8, 4), np.log(np.expm1(1 / 8)), "float32")

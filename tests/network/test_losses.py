@@ -143,3 +143,41 @@ def test_the_metric_passes_over_images_without_a_face() -> None:
     metric = MeanIoU()
     metric.update_state(np.array([[0, 0, 1, 1], [0, 0, 0, 0]], np.float32), np.array([[0, 0, 0.5, 1]] * 2, np.float32))
     assert float(metric.result()) == pytest.approx(0.5)
+
+
+def cells_of(*rows: list[float]) -> list[list[float]]:
+    """An answer, PREDICTED with a score of 0, with the cells' boxes and logits behind it."""
+    return [[*PREDICTED, 0.0, *itertools.chain(*rows)]]
+
+
+def test_dense_losses_worked_by_hand():
+    # The face (0, 0, 1, 1) of 2 x 2 cells: all four are as far from its centre, so that each has a share of 1/4.
+    whole = [0.0, 0.0, 1.0, 1.0]
+    cells = cells_of([0.2, 0.2, 1.0, 1.0, 0.0], [*whole, 0.0], [*whole, 0.0], [*whole, np.log(2)])
+    plain = 1 / 2 + 1 / 4 + 1 / 4  # The answer's own L1.
+    # One of the four boxes is off by 0.2 + 0.2.
+    assert float(LocalizerLoss("l1", 0.0, dense_boxes=3.0)([whole], cells)) == pytest.approx(plain + 3 * 0.4 / 4)
+    # The softmax is 1/5, 1/5, 1/5, 2/5: a cross-entropy of (3 log 5 + log(5/2)) / 4.
+    expected = plain + 2 * (3 * np.log(5) + np.log(5 / 2)) / 4
+    assert float(LocalizerLoss("l1", 0.0, dense_attention=2.0)([whole], cells)) == pytest.approx(expected)
+
+
+def test_cells_count_by_their_distance_from_the_face_in_sides_of_the_face():
+    # Of 2 x 2 cells the first is in the centre of the face, the others are 2 half sides beside, below, and both:
+    # the shares are as 1 : e^-8 : e^-8 : e^-16. The second cell's box is off by 1.
+    true, right = [0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.5, 0.0]
+    off = [0.5, 0.0, 1.0, 0.5, 0.0]
+    share = np.exp(-8) / (1 + 2 * np.exp(-8) + np.exp(-16))
+    cost = [
+        float(LocalizerLoss("l1", 0.0, dense_boxes=weight)([true], cells_of(right, off, right, right)))
+        for weight in (0.0, 100.0)
+    ]
+    assert cost[1] - cost[0] == pytest.approx(100 * share, rel=1e-3)
+
+
+def test_an_image_without_a_face_trains_no_cell():
+    cells = tf.Variable(cells_of([0.2, 0.2, 1.0, 1.0, 3.0], *[[0.1, 0.2, 0.3, 0.4, 0.0]] * 3))
+    with tf.GradientTape() as tape:
+        cost = LocalizerLoss(dense_boxes=1.0, dense_attention=1.0)(tf.zeros((1, 4)), cells)
+    assert float(cost) == 0
+    np.testing.assert_array_equal(tape.gradient(cost, cells), 0)

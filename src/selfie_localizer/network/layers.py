@@ -47,6 +47,29 @@ class ResizeLike(keras.layers.Layer):
         return (features[0], like[1], like[2], features[3])
 
 
+def cell_centres(height: Tensor, width: Tensor) -> Tensor:
+    """Returns where the cells of a feature map have their centres, `x, y` relative to the image, float32 (h * w, 2)."""
+    x = (ops.arange(width, dtype="float32") + 0.5) / ops.cast(width, "float32")
+    y = (ops.arange(height, dtype="float32") + 0.5) / ops.cast(height, "float32")
+    return ops.reshape(ops.stack(ops.meshgrid(x, y), axis=-1), (-1, 2))
+
+
+def cell_boxes(distances: Tensor) -> Tensor:
+    """Returns the box that each cell proposes: its centre minus and plus four distances above 0.
+
+    Args:
+        distances: Before their softplus, relative to the image, (B, h, w, 4): left, top, right, bottom.
+
+    Returns:
+        `x1, y1, x2, y2` relative to the image, float32 (B, h * w, 4).
+    """
+    height, width = ops.shape(distances)[1:3]
+    centres = cell_centres(height, width)
+    signs = ops.convert_to_tensor([-1.0, -1.0, 1.0, 1.0], dtype="float32")
+    reach = ops.softplus(ops.reshape(ops.cast(distances, "float32"), (-1, height * width, 4)))
+    return ops.concatenate([centres, centres], axis=-1)[None] + signs * reach
+
+
 @keras.saving.register_keras_serializable(package="selfie_localizer")
 class AttentionBox(keras.layers.Layer):
     """Averages the boxes that the cells of a feature map propose, weighted by a softmax over the cells.
@@ -69,12 +92,7 @@ class AttentionBox(keras.layers.Layer):
         """See the class."""
         distances, logits, features = inputs
         height, width = ops.shape(distances)[1:3]
-        x = (ops.arange(width, dtype="float32") + 0.5) / ops.cast(width, "float32")
-        y = (ops.arange(height, dtype="float32") + 0.5) / ops.cast(height, "float32")
-        x, y = ops.meshgrid(x, y)
-        centres = ops.stack([x, y, x, y], axis=-1)[None]
-        signs = ops.convert_to_tensor([-1.0, -1.0, 1.0, 1.0], dtype="float32")
-        proposals = ops.reshape(centres + signs * ops.softplus(distances), (-1, height * width, 4))
+        proposals = cell_boxes(distances)
         weights = ops.softmax(ops.reshape(logits, (-1, height * width, 1)), axis=1)
         if not training:
             most = ops.cast(ops.equal(weights, ops.max(weights, axis=1, keepdims=True)), "float32")
@@ -112,3 +130,28 @@ class CentreSizeBox(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """See the class."""
         return input_shape
+
+
+@keras.saving.register_keras_serializable(package="selfie_localizer")
+class WithCells(keras.layers.Layer):
+    """Puts what each cell of the attention says behind the localizer's own answer, for a loss that trains each cell.
+
+    Call with `[answer (B, 5), distances (B, h, w, 4), logits (B, h, w, 1)]`; returns float32 (B, 5 + 5 h w): the
+    answer, then for each cell the box that it proposes and its logit.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        """See the class."""
+        answer, distances, logits = inputs
+        height, width = distances.shape[1:3]
+        cells = ops.concatenate([cell_boxes(distances), ops.reshape(logits, (-1, height * width, 1))], axis=-1)
+        return ops.concatenate([answer, ops.reshape(cells, (-1, 5 * height * width))], axis=-1)
+
+    def compute_output_shape(self, input_shape: list[Shape]) -> Shape:
+        """See the class."""
+        batch, height, width, _ = input_shape[1]
+        cells = None if height is None or width is None else 5 + 5 * height * width
+        return (batch, cells)

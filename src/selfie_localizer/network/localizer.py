@@ -8,7 +8,7 @@ from keras import layers as kl
 from selfie_localizer import params
 from selfie_localizer.errors import UsageError
 from selfie_localizer.network import backbones, starter_weights
-from selfie_localizer.network.layers import FIRST_DISTANCE, AttentionBox, CentreSizeBox, ResizeLike
+from selfie_localizer.network.layers import FIRST_DISTANCE, AttentionBox, CentreSizeBox, ResizeLike, WithCells
 
 Tensor = Any
 BACKBONE = "backbone"
@@ -50,6 +50,18 @@ def build(backbone: params.Backbone, network: params.Network, image_size: int | 
     if backbone.weights == "starter":
         starter_weights.load(model, backbone.architecture)
     return model
+
+
+def with_cells(model: keras.Model) -> keras.Model:
+    """Returns a model of the same layers that answers with each cell of its attention as well, see `WithCells`.
+
+    For training only; what is saved and served is `model` itself.
+
+    Args:
+        model: As `build` returns it, with the attention vectorizer and an image size.
+    """
+    cells = [model.get_layer(name).output for name in ("head_distances", "head_attention")]
+    return keras.Model(model.input, WithCells(name="with_cells")([model.output, *cells]), name="localizer_with_cells")
 
 
 def freeze(model: keras.Model, frozen: bool = True) -> None:

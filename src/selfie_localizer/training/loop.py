@@ -75,6 +75,8 @@ class Training:
             self.averaged = keras.models.clone_model(model)
             # The same layers, since a compiled model without an optimizer cannot be loaded as it was saved.
             self._judge = keras.Model(self.averaged.inputs, self.averaged.outputs)
+            # Shares all its layers with the model; only what the loss sees is more.
+            self._fitted = localizer.with_cells(model) if self._dense() else model
             self._judge.compile(optimizer=None, loss=self._loss(), metrics=[MeanIoU()], jit_compile=False)
         self._blend = tf.function(self._blend_eagerly, jit_compile=False)
         self.epoch = self.step = self.best_epoch = 0
@@ -147,7 +149,7 @@ class Training:
         )
         watch = Watch(self, progress, len(train_indices))
         begin = time.monotonic()
-        logs = self.model.fit(batches, shuffle=False, verbose=0, callbacks=[watch]).history
+        logs = self._fitted.fit(batches, shuffle=False, verbose=0, callbacks=[watch]).history
         seconds = time.monotonic() - begin
         begin = time.monotonic()
         if not self.train.ema:
@@ -168,7 +170,7 @@ class Training:
         }
 
     def before_step(self) -> None:
-        self.model.optimizer.learning_rate = self.schedule.rate(self.step, self.time_share())
+        self._fitted.optimizer.learning_rate = self.schedule.rate(self.step, self.time_share())
 
     def after_step(self) -> None:
         self.step += 1
@@ -191,7 +193,11 @@ class Training:
                 average.assign(current)
 
     def _loss(self) -> LocalizerLoss:
-        return LocalizerLoss(self.train.loss)
+        train = self.train
+        return LocalizerLoss(train.loss, dense_boxes=train.dense_boxes, dense_attention=train.dense_attention)
+
+    def _dense(self) -> bool:
+        return bool(self.train.dense_boxes or self.train.dense_attention)
 
     def _compile(self, frozen: bool) -> None:
         """Begins with a new optimizer: moments of a frozen backbone would be zeros that Adam takes for measured."""
@@ -200,15 +206,15 @@ class Training:
             if self.train.optimizer == "adamw":
                 optimizer = keras.optimizers.AdamW(weight_decay=self.train.weight_decay)
                 # Biases and the scales of norms, as in Loshchilov and Hutter's and later recipes, are not decayed.
-                plain = [variable for variable in self.model.trainable_variables if len(variable.shape) < 2]
+                plain = [variable for variable in self._fitted.trainable_variables if len(variable.shape) < 2]
                 optimizer.exclude_from_weight_decay(var_list=plain)
             else:
                 optimizer = keras.optimizers.Adam()
-            self.model.compile(optimizer, self._loss(), metrics=[MeanIoU()], jit_compile=False)
-            self.model.optimizer.build(self.model.trainable_variables)
+            self._fitted.compile(optimizer, self._loss(), metrics=[MeanIoU()], jit_compile=False)
+            optimizer.build(self._fitted.trainable_variables)
 
     def _variables(self) -> list[Any]:
-        return [*self.model.variables, *self.averaged.variables, *self.model.optimizer.variables]
+        return [*self.model.variables, *self.averaged.variables, *self._fitted.optimizer.variables]
 
     def _resume(self) -> None:
         found = self.checkpoint.load() if self.checkpoint else None
