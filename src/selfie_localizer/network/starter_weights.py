@@ -1,9 +1,16 @@
-"""Starter weights: a localizer that learned from renders alone, as 16-bit floats in `starter/<architecture>.npz`."""
+"""Starter weights: a localizer that learned from renders alone, in 8 bits, in `starter/<architecture>.npz`.
 
+Kernels are whole numbers in -127..127 with a scale for each output channel, which is the last axis of a Keras kernel:
+the symmetric form of R. Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018,
+section 2.2. Biases, norms and statistics are 16-bit floats, as everything was in files without a format number.
+"""
+
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfie_localizer import params
 from selfie_localizer.errors import UserError
@@ -14,6 +21,11 @@ if TYPE_CHECKING:
 
 STARTER = Path("starter")
 FLOAT16_MAX = float(np.finfo(np.float16).max)
+GREATEST = 127
+# What the entry `format` of a file says.
+FORMAT = 2
+# An entry of this name and that of the kernel holds the kernel's scales.
+SCALE = "scale/"
 
 
 def path_of(architecture: str) -> Path:
@@ -28,20 +40,55 @@ def digest_of(row: params.Backbone) -> str:
 
 
 def save(model: "keras.Model", path: Path) -> None:
-    """Writes a localizer's weights and statistics by name, float16; integers are left out.
+    """Writes a localizer's weights and statistics by name; integers are left out.
 
     Raises:
         ValueError: A value is too large for 16 bits.
     """
-    arrays = {}
+    arrays: dict[str, Any] = {"format": np.array(FORMAT)}
     for variable in model.variables:
         if variable.dtype == "float32":
-            values = variable.numpy()
-            if np.abs(values).max(initial=0) > FLOAT16_MAX:
-                raise ValueError(f"{variable.path} does not fit in 16 bits")
-            arrays[variable.path] = values.astype(np.float16)
+            arrays |= _packed(variable.path, variable.numpy())
     with atomic_write(path) as temporary:
         np.savez_compressed(temporary, **arrays)
+
+
+def quantise(kernel: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Returns a kernel in 8 bits, and for each output channel the scale to multiply by.
+
+    Args:
+        kernel: Finite numbers, shape (..., channels).
+
+    Returns:
+        Whole numbers in -127..127, of the kernel's shape, and scales, shape (channels,). Their product is within half
+        a scale of the kernel.
+    """
+    scale = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1)), initial=0) / GREATEST
+    whole = np.rint(kernel / np.where(scale > 0, scale, 1))
+    return whole.astype(np.int8), scale.astype(np.float32)
+
+
+def _packed(name: str, values: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Returns a variable's entries in the file."""
+    if values.ndim >= 2:
+        whole, scale = quantise(values)
+        return {name: whole, SCALE + name: scale}
+    if np.abs(values).max(initial=0) > FLOAT16_MAX:
+        raise ValueError(f"{name} does not fit in 16 bits")
+    return {name: values.astype(np.float16)}
+
+
+def _read(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Returns the variables in a file of this format or of the earlier one."""
+    with np.load(path, allow_pickle=False) as file:
+        found = {name: file[name] for name in file.files}
+    if (number := int(found.pop("format", 1))) > FORMAT:
+        raise ValueError(f"it is of format {number}, newer than this version of the project")
+    scales = {name: found.pop(name) for name in list(found) if name.startswith(SCALE)}
+    return {
+        name: values * scales[SCALE + name] if values.dtype == np.int8 else values.astype(np.float32)
+        for name, values in found.items()
+    }
 
 
 def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int:
@@ -62,14 +109,13 @@ def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int
     """
     path = root / path_of(architecture)
     try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
+        arrays = _read(path)
     except FileNotFoundError:
         raise UserError(
             f"{path}: no starter weights of {architecture} here; fetch them by `dvc pull -r sample starter.dvc`, "
             "or set weights to none"
         ) from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); fetch it again by `dvc pull -r sample starter.dvc`"
         ) from None
@@ -77,5 +123,5 @@ def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int
     if not known:
         raise UserError(f"{path}: holds no weights of this network; fetch it again, or set weights to none")
     for variable in known:
-        variable.assign(arrays[variable.path].astype(np.float32))
+        variable.assign(arrays[variable.path])
     return len(known)
