@@ -1,6 +1,7 @@
 """Starter weights arrive in the localizer, as far as they fit, and what is missing is one line."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,10 +15,10 @@ from tests.training.conftest import TINY
 ROW = params.Backbone(architecture="VGGBackbone", arguments=TINY.arguments, weights="starter")
 
 
-def build(row: params.Backbone, width: int = 16, seed: int = 0) -> keras.Model:
+def build(row: params.Backbone, width: int = 16, seed: int = 0, **network: Any) -> keras.Model:
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    return localizer.build(row, params.Network(head_width=width), 32)
+    return localizer.build(row, params.Network(head_width=width, **network), 32)
 
 
 @pytest.fixture
@@ -75,14 +76,49 @@ def test_a_file_of_a_newer_format_is_one_line(here: Path) -> None:
         build(ROW)
 
 
-def test_a_head_of_another_width_stays_random_on_the_starter_backbone(here: Path) -> None:
+def of_head(path: str) -> bool:
+    return path.startswith(("vectorizer_", "head_"))
+
+
+def values(model: keras.Model) -> dict[str, np.ndarray]:
+    return {variable.path: variable.numpy() for variable in model.variables}
+
+
+def test_each_width_has_a_head_of_its_own_on_the_one_backbone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = {width: build(TINY, width, seed=width) for width in (16, 8, 24)}
+    backbone, heads = values(saved[16]), {width: values(model) for width, model in saved.items()}
+    starter_weights.save(saved[16], starter_weights.path_of("VGGBackbone"), [saved[8], saved[24]])
+    capsys.readouterr()
+    for width in (8, 16, 24):
+        loaded = build(ROW, width, seed=99)
+        for mine in loaded.variables:
+            assert_close(mine, heads[width][mine.path] if of_head(mine.path) else backbone[mine.path])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_head_of_a_width_that_is_not_there_stays_random_on_the_starter_backbone_and_one_line_says_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     saved = build(TINY, seed=1)
-    starter_weights.save(saved, starter_weights.path_of("VGGBackbone"))
-    loaded, fresh = build(ROW, width=8, seed=2), build(TINY, width=8, seed=2)
-    backbone = {v.path: v.numpy() for v in saved.variables}
-    for mine, random in zip(loaded.variables, fresh.variables, strict=True):
-        same = mine.path in backbone and backbone[mine.path].shape == tuple(mine.shape)
-        assert_close(mine, backbone[mine.path] if same else random.numpy())
+    backbone = values(saved)
+    starter_weights.save(saved, starter_weights.path_of("VGGBackbone"), [build(TINY, width=24)])
+    capsys.readouterr()
+    loaded = build(ROW, width=8, seed=2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no head of width 8 that fits this neck and vectorizer (its widths: 16, 24)" in line
+    assert line.endswith("the head starts from random weights")
+    fresh = values(build(TINY, width=8, seed=2))
+    for mine in loaded.variables:
+        assert_close(mine, fresh[mine.path] if of_head(mine.path) else backbone[mine.path])
+
+
+def test_no_part_of_a_head_goes_to_another_vectorizer_of_its_width(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starter_weights.save(build(TINY, seed=1), starter_weights.path_of("VGGBackbone"))
+    loaded, fresh = (values(build(row, seed=2, vectorizer="gap")) for row in (ROW, TINY))
+    np.testing.assert_array_equal(loaded["head_score/kernel"], fresh["head_score/kernel"])
+    assert "no head of width 16" in capsys.readouterr().err
 
 
 def test_missing_or_foreign_weights_are_one_line_that_says_what_to_do(here: Path) -> None:

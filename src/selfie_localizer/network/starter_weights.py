@@ -1,11 +1,16 @@
 """Starter weights: a localizer that learned from renders alone, in 8 bits, in `starter/<architecture>.npz`.
 
+A file holds one backbone and heads of several widths that were trained on it, each with a score of its own. The
+backbone's variables have their own names, e.g. `conv1_conv/kernel`, a head's a prefix, e.g. `head/128/`; in files
+without a format number the one head has none.
+
 Kernels are whole numbers in -127..127 with a scale for each output channel, which is the last axis of a Keras kernel:
 the symmetric form of R. Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018,
 section 2.2. Biases, norms and statistics are 16-bit floats, as everything was in files without a format number.
 """
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +20,7 @@ from numpy.typing import NDArray
 from selfie_localizer import params
 from selfie_localizer.errors import UserError
 from selfie_localizer.files import atomic_write, sha256
+from selfie_localizer.progress import say
 
 if TYPE_CHECKING:
     import keras
@@ -26,6 +32,13 @@ GREATEST = 127
 FORMAT = 2
 # An entry of this name and that of the kernel holds the kernel's scales.
 SCALE = "scale/"
+HEAD = "head/"
+# What the names of all that stands on the backbone begin with.
+_OF_HEAD = ("neck_", "vectorizer_", "head_")
+# Its first axis is as long as the head is wide, whatever the vectorizer.
+_SCORE = "head_score/kernel"
+
+Arrays = dict[str, NDArray[np.float32]]
 
 
 def path_of(architecture: str) -> Path:
@@ -39,18 +52,38 @@ def digest_of(row: params.Backbone) -> str:
     return sha256(path.read_bytes()) if row.weights == "starter" and path.exists() else ""
 
 
-def save(model: "keras.Model", path: Path) -> None:
-    """Writes a localizer's weights and statistics by name; integers are left out.
+def save(model: "keras.Model", path: Path, others: Iterable["keras.Model"] = ()) -> None:
+    """Writes a localizer's weights and statistics; integers are left out.
+
+    Args:
+        model: A localizer.
+        path: The file.
+        others: Localizers on the same backbone with heads of other widths; of these, the heads are written.
 
     Raises:
         ValueError: A value is too large for 16 bits.
     """
     arrays: dict[str, Any] = {"format": np.array(FORMAT)}
-    for variable in model.variables:
-        if variable.dtype == "float32":
-            arrays |= _packed(variable.path, variable.numpy())
+    for one in (model, *others):
+        head, backbone = _variables(one)
+        if one is model:
+            for variable in backbone:
+                arrays |= _packed(variable.path, variable.numpy())
+        for variable in head:
+            arrays |= _packed(f"{HEAD}{_width(one)}/{variable.path}", variable.numpy())
     with atomic_write(path) as temporary:
         np.savez_compressed(temporary, **arrays)
+
+
+def _variables(model: "keras.Model") -> tuple[list["keras.Variable"], list["keras.Variable"]]:
+    """Returns the variables of a localizer's head, its neck and vectorizer included, and of its backbone."""
+    floats = [variable for variable in model.variables if variable.dtype == "float32"]
+    head = [variable for variable in floats if variable.path.startswith(_OF_HEAD)]
+    return head, [variable for variable in floats if not variable.path.startswith(_OF_HEAD)]
+
+
+def _width(model: "keras.Model") -> int:
+    return next(int(variable.shape[0]) for variable in model.variables if variable.path == _SCORE)
 
 
 def quantise(kernel: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -78,23 +111,32 @@ def _packed(name: str, values: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     return {name: values.astype(np.float16)}
 
 
-def _read(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Returns the variables in a file of this format or of the earlier one."""
+def _read(path: Path) -> tuple[Arrays, dict[int, Arrays]]:
+    """Returns the backbone in a file, and its heads by their width."""
     with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
     if (number := int(found.pop("format", 1))) > FORMAT:
         raise ValueError(f"it is of format {number}, newer than this version of the project")
     scales = {name: found.pop(name) for name in list(found) if name.startswith(SCALE)}
-    return {
-        name: values * scales[SCALE + name] if values.dtype == np.int8 else values.astype(np.float32)
-        for name, values in found.items()
-    }
+    backbone: Arrays = {}
+    heads: dict[int, Arrays] = {}
+    for name, kept in found.items():
+        values = kept * scales[SCALE + name] if kept.dtype == np.int8 else kept.astype(np.float32)
+        if name.startswith(HEAD):
+            _, width, own = name.split("/", 2)
+            heads.setdefault(int(width), {})[own] = values
+        elif name.startswith(_OF_HEAD):
+            heads.setdefault(len(found[_SCORE]), {})[name] = values
+        else:
+            backbone[name] = values
+    return backbone, heads
 
 
 def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int:
     """Gives a localizer the starter weights of its architecture, wherever name and shape are the same.
 
-    A head of another width keeps its random weights, and the backbone is taken all the same.
+    The head is that of the localizer's own width. Where the file has none that fits as a whole, it keeps its random
+    weights, one line says so, and the backbone is taken all the same.
 
     Args:
         model: A localizer.
@@ -109,7 +151,7 @@ def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int
     """
     path = root / path_of(architecture)
     try:
-        arrays = _read(path)
+        stored, heads = _read(path)
     except FileNotFoundError:
         raise UserError(
             f"{path}: no starter weights of {architecture} here; fetch them by `dvc pull -r sample starter.dvc`, "
@@ -119,9 +161,19 @@ def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int
         raise UserError(
             f"{path}: cannot be read ({error}); fetch it again by `dvc pull -r sample starter.dvc`"
         ) from None
-    known = [v for v in model.variables if v.path in arrays and tuple(v.shape) == arrays[v.path].shape]
+    head, backbone = _variables(model)
+    known = [(v, stored[v.path]) for v in backbone if v.path in stored and stored[v.path].shape == tuple(v.shape)]
     if not known:
         raise UserError(f"{path}: holds no weights of this network; fetch it again, or set weights to none")
-    for variable in known:
-        variable.assign(arrays[variable.path])
+    arrays = heads.get(_width(model), {})
+    if all(v.path in arrays and arrays[v.path].shape == tuple(v.shape) for v in head):
+        known += [(v, arrays[v.path]) for v in head]
+    else:
+        widths = ", ".join(map(str, sorted(heads))) or "none"
+        say(
+            f"{path}: no head of width {_width(model)} that fits this neck and vectorizer (its widths: {widths}); "
+            "the head starts from random weights"
+        )
+    for variable, values in known:
+        variable.assign(values)
     return len(known)
