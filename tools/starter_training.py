@@ -138,6 +138,7 @@ def _fit(
         for variable in model.variables:
             if begin and variable.path in begin:
                 variable.assign(begin[variable.path])
+    keras.config.set_dtype_policy("float32")
     used = settings.model_dump(include={"seed", "network", "augment", "train"})
     before = [part for path, values in (begin or {}).items() for part in (path, values.tobytes())]
     state = work / "state" / files.digest(used, name, row.model_dump(), store.digest, fit.code("train"), *before)[:16]
