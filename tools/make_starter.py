@@ -1,17 +1,23 @@
 """Learns starter weights from renders alone and writes them with their card.
 
-    python tools/make_starter.py [--backbone resnet18] [--count 10000] [--scenes 1000] [--seed 1000] [--epochs 10]
+    python tools/make_starter.py --backbone resnet18 --count 10000 --scenes 1000 --phases 96:6 128:4
 
-Renders selfies with exact boxes and scenes without anybody straight into a store, fits a localizer on them, and writes
-`starter/<backbone>.npz` and `starter/<backbone>.json`. The store is kept in --work, and the training goes on after an
-interruption. Seeds below 1000 are left to samples and tests, so that nothing that is judged was learned.
+Renders selfies with exact boxes and scenes without anybody straight into a store, fits a localizer on them in phases of
+growing size, then further heads on its backbone, and writes `starter/<backbone>.npz` and `starter/<backbone>.json`. The
+store is kept in --work for other backbones, and everything goes on after an interruption. Seeds below 1000 are left to
+samples and tests, so that nothing that is judged was learned.
 """
 
 import argparse
+import inspect
 import json
+import shlex
+import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -19,51 +25,75 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-import selfie_renderer
-from selfie_localizer import boxes, files, parallel, params
+from selfie_localizer import boxes, dependencies, files, parallel, params
 from selfie_localizer.dataset.store import NEGATIVE, Store, open_store, write_store
 from selfie_localizer.photos.decode import square
 from selfie_localizer.progress import Progress, say
+from selfie_localizer.quiet import hush_tensorflow
 from selfie_renderer.render import render_image, render_scene
 
 # Larger than what the network sees, so that the photo app's blur and noise are as in a real selfie made smaller.
 LONG_SIDE = 192
 VALIDATION = 0.05
-CHUNK = 16
+CHUNK = 64
 # Renders hold few faces as small as in a photo of several people; and what is not like life should not be learned.
 AUGMENT = '{"zoom": [0.6, 1.8], "rotate": 15, "blur": 0.5, "cutout": 0.2}'
 
 
-def make_store(path: Path, count: int, scenes: int, seed: int, size: int) -> Store:
-    """Renders into a store, all cores; the first images are the validation split."""
-    code = (file.read_bytes() for file in sorted(Path(selfie_renderer.__file__).parent.glob("*.py")))
-    wanted = files.digest(count, scenes, seed, size, *code)
-    marker = path.parent / "made-by.txt"
-    if path.exists() and marker.exists() and marker.read_text() == wanted:
-        return open_store(path)
-    pixels = np.empty((count + scenes, size, size, 3), np.uint8)
+def make_store(work: Path, count: int, scenes: int, seed: int, size: int) -> tuple[Store, float]:
+    """Renders into a store, all cores; the first selfies and the first scenes are the validation split.
+
+    Returns:
+        The store, and how many minutes one core would have taken for it.
+    """
+    code = dependencies.code_digest("selfie_renderer.render"), inspect.getsource(_rendered), LONG_SIDE
+    wanted = files.digest(count, scenes, seed, size, VALIDATION, *code)
+    path, made = work / "store", work / "rendered.json"
+    if path.exists() and made.exists() and (told := json.loads(made.read_text()))["made_by"] == wanted:
+        return open_store(path), told["minutes"]
+    parts = work / f"rendered-{wanted[:16]}"
+    total = count + scenes
+    chunks = [range(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
+    with Progress("render", total) as progress:
+        for done in parallel.map_in_order(partial(_render, parts, count, seed, size), chunks):
+            progress.update(done)
     rows: list[tuple] = []
-    chunks = [range(start, min(start + CHUNK, count + scenes)) for start in range(0, count + scenes, CHUNK)]
-    with Progress("render", count + scenes) as progress:
-        for made in parallel.map_in_order(partial(_render, count, seed, size), chunks):
-            for image, row in made:
-                pixels[len(rows)] = image
-                rows.append(row)
-                progress.update()
+    seconds = 0.0
+    for chunk in chunks:
+        with np.load(_part(parts, chunk)) as part:
+            rows += json.loads(str(part["rows"]))
+            seconds += float(part["seconds"])
     columns = ["image", *boxes.SIDES, "width", "height", "verdict"]
     table = pd.DataFrame(rows, columns=columns).assign(sha256="", annotators="renderer", spread=np.nan)
-    table["split"] = ["validation" if row < VALIDATION * count else "train" for row in range(len(table))]
+    judged = [*range(round(VALIDATION * count)), *range(count, count + round(VALIDATION * scenes))]
+    table["split"] = np.where(table.index.isin(judged), "validation", "train")
 
     def fill(file: Path) -> None:
-        np.load(file, mmap_mode="r+")[:] = pixels
+        pixels = np.load(file, mmap_mode="r+")
+        for chunk in chunks:
+            with np.load(_part(parts, chunk)) as part:
+                pixels[chunk.start : chunk.stop] = part["images"]
 
-    write_store(path, table, size, fill)
-    marker.write_text(wanted)
-    return open_store(path)
+    write_store(path, table, size, fill, made_by=wanted)
+    files.write_json(made, {"made_by": wanted, "minutes": round(seconds / 60, 1)})
+    shutil.rmtree(parts)
+    return open_store(path), round(seconds / 60, 1)
 
 
-def _render(count: int, seed: int, size: int, indices: range) -> list[tuple[NDArray[np.uint8], tuple]]:
-    return list(_rendered(count, seed, size, indices))
+def _part(folder: Path, indices: range) -> Path:
+    return folder / f"{indices.start:07d}.npz"
+
+
+def _render(folder: Path, count: int, seed: int, size: int, indices: range) -> int:
+    """Renders images into a file of their own, unless an earlier process has done so; returns their number."""
+    path = _part(folder, indices)
+    if not path.exists():
+        begin = time.monotonic()
+        images, rows = zip(*_rendered(count, seed, size, indices), strict=True)
+        seconds = time.monotonic() - begin
+        with files.atomic_write(path) as temporary:
+            np.savez(temporary, images=np.stack(images), rows=json.dumps(rows), seconds=seconds)
+    return len(indices)
 
 
 def _rendered(count: int, seed: int, size: int, indices: range) -> Iterator[tuple[NDArray[np.uint8], tuple]]:
@@ -86,10 +116,16 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18", help="an architecture")
     parser.add_argument("--count", type=int, default=10_000, help="selfies to render")
     parser.add_argument("--scenes", type=int, default=1_000, help="scenes without anybody to render")
-    parser.add_argument("--seed", type=int, default=1000, help="of renders and training; at least 1000")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=1000, help="of the renders; at least 1000")
+    parser.add_argument("--size", type=int, default=128, help="side of the rendered images in pixels")
+    parser.add_argument(
+        "--phases",
+        nargs="+",
+        default=["128:10"],
+        metavar="SIZE:EPOCHS[:RATE]",
+        help="side of the images, epochs and learning rate of each phase (default: %(default)s, rate 1e-3)",
+    )
+    parser.add_argument("--head-epochs", type=int, default=4, help="of the head of each further width; 0 makes none")
     parser.add_argument(
         "--augment", default=AUGMENT, help="changes of the section `augment`, as JSON (default: %(default)s)"
     )
@@ -98,43 +134,60 @@ def main() -> None:
     args = parser.parse_args()
     if args.seed < 1000:
         parser.error("seeds below 1000 are left to samples and tests")
-
-    from selfie_localizer.network import starter_weights
-    from selfie_localizer.training.calibrate import calibrate
-    from selfie_localizer.training.fit import fit_backbone
-
-    begin = time.monotonic()
-    args.work.mkdir(parents=True, exist_ok=True)
-    store = make_store(args.work / "store", args.count, args.scenes, args.seed, args.size)
-    minutes = (time.monotonic() - begin) / 60
-    whole = params.load()
-    settings = whole.model_copy(
-        update={
-            "backbones": {args.backbone: params.Backbone(architecture=args.backbone)},
-            "train": whole.train.model_copy(update={"epochs": args.epochs, "learning_rate": args.learning_rate}),
-        }
+    settings = params.load()
+    settings = params.replace(
+        settings.model_copy(update={"backbones": {args.backbone: params.Backbone(architecture=args.backbone)}}),
+        {f"augment.{key}": value for key, value in json.loads(args.augment).items()},
     )
-    settings = params.replace(settings, {f"augment.{k}": v for k, v in json.loads(args.augment).items()})
-    rows = np.sort(np.concatenate([store.indices("train"), store.negatives("train")]))
-    state = args.work / "state" / files.digest(settings.model_dump(by_alias=True), store.digest)[:16]
-    state.mkdir(parents=True, exist_ok=True)
-    result = fit_backbone(settings, args.backbone, store, rows, store.indices("validation"), state=state)
-    calibrate(result.model, store, store.indices("validation"), store.negatives("validation"))
-    starter_weights.save(result.model, args.out / f"{args.backbone}.npz")
+
+    hush_tensorflow()
+    # It takes seconds to import; what is wrong above is said at once.
+    from selfie_localizer.network import starter_weights
+    from selfie_localizer.training.hardware import CPU_BFLOAT16, cpu_flags
+    from starter_training import Phase, train
+
+    try:
+        phases = [Phase.parse(text) for text in args.phases]
+    except (TypeError, ValueError):
+        parser.error(f"--phases {' '.join(args.phases)}: each is SIZE:EPOCHS or SIZE:EPOCHS:RATE, e.g. 96:6:5e-4")
+    if max(phase.size for phase in phases) > args.size:
+        parser.error(f"--phases: the images are rendered at {args.size} pixels; raise --size")
+    args.work.mkdir(parents=True, exist_ok=True)
+    store, rendering = make_store(args.work, args.count, args.scenes, args.seed, args.size)
+    trained = train(settings, store, phases, args.head_epochs, args.work)
+    model, *others = trained.models.values()
+    starter_weights.save(model, args.out / f"{args.backbone}.npz", others)
+    iou = {width: round(value, 4) for width, value in trained.iou.items()}
+    flags = cpu_flags()
     card = {
         "architecture": args.backbone,
         "learned_from": f"{args.count:,} rendered selfies and {args.scenes:,} rendered scenes without anybody",
-        "seed": args.seed,
-        "image_size": args.size,
-        "epochs": args.epochs,
-        "rendering_minutes": round(minutes, 1),
-        "training_minutes": round(result.minutes, 1),
-        "iou_on_other_renders": round(result.val_iou, 4),
+        "made_by": _command(args),
+        "phases": [asdict(phase) for phase in phases],
+        "head_epochs": args.head_epochs,
+        "head_widths": list(iou),
+        "iou_on_other_renders": iou,
+        "rendering_minutes_of_one_core": rendering,
+        "training_minutes": round(trained.minutes, 1),
+        "cpu": {"cores": parallel.worker_count(), **{flag: flag in flags for flag in CPU_BFLOAT16}},
+        "versions": {name: version(name) for name in ("keras", "keras-hub", "tensorflow", "opencv-python-headless")},
+        "data_digest": store.digest,
         "settings": settings.model_dump(include={"seed", "network", "augment", "train"}),
         "licence": "Apache-2.0, as the project; the head's geometry is CC0",
     }
     files.write_json(args.out / f"{args.backbone}.json", card)
-    say(f"{args.out / args.backbone}.npz: IoU {result.val_iou:.3f} on renders that it was not trained on")
+    shown = ", ".join(f"{value:.3f} with a head of width {width}" for width, value in iou.items())
+    say(f"{args.out / args.backbone}.npz: IoU on renders that it was not trained on: {shown}")
+
+
+def _command(args: argparse.Namespace) -> str:
+    """Returns the command line that makes the same weights on the same kind of machine, all defaults written out."""
+    words = ["python", "tools/make_starter.py"]
+    for name, value in vars(args).items():
+        if name not in ("work", "out"):
+            values = value if isinstance(value, list) else [value]
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

@@ -214,9 +214,9 @@ class Backbone(Section):
     """One row of `backbones`; its key in the file is the name that every stage and run carries.
 
     Attributes:
-        architecture: `resnet18`, `resnet50`, `vgg16`, or the name of another KerasHub backbone class such as
-            `DenseNetBackbone`. Empty where `weights` is a preset, which knows its own.
-        arguments: Constructor arguments of a class named by `architecture`; the three short names need none.
+        architecture: `resnet18`, `resnet50`, `vgg11`, `vgg13`, `vgg16`, or the name of another KerasHub backbone class
+            such as `DenseNetBackbone`. Empty where `weights` is a preset, which knows its own.
+        arguments: Constructor arguments of a class named by `architecture`; the short names need none.
         weights: `none` (random), `starter` (learned from renders, for the whole localizer), `imagenet`, a KerasHub
             preset handle such as `hf://...`, or a local preset folder.
     """

@@ -10,6 +10,9 @@ from selfie_localizer.network import backbones, localizer
 
 # A ResNet of the smallest depth and width that KerasHub allows.
 TINY = {"stackwise_num_filters": [64, 8, 8, 8], "stackwise_num_blocks": [1, 1, 1, 1]}
+NAMES = "resnet18, resnet50, vgg11, vgg13, vgg16"
+# Three convolutions of the same shape.
+VGG = {"stackwise_num_repeats": [3], "stackwise_num_filters": [3]}
 SMALL = params.Network(head_width=8)
 
 
@@ -37,9 +40,15 @@ def preset(tmp_path_factory):
 @pytest.mark.parametrize(
     ("architecture", "parameters"),
     # He et al., 2016, and Simonyan and Zisserman, 2015, without their classifiers; BatchNorm's statistics included.
-    [("resnet18", 11_186_112), ("resnet50", 23_561_152), ("vgg16", 14_714_688)],
+    [
+        ("resnet18", 11_186_112),
+        ("resnet50", 23_561_152),
+        ("vgg11", 9_220_480),
+        ("vgg13", 9_404_992),
+        ("vgg16", 14_714_688),
+    ],
 )
-def test_the_three_backbones_have_the_papers_size(architecture, parameters):
+def test_the_named_backbones_have_the_papers_size(architecture, parameters):
     assert backbones.load(row(architecture)).backbone.count_params() == parameters
 
 
@@ -47,6 +56,29 @@ def test_vgg_gives_its_last_layers_at_strides_16_and_32():
     middle, deep = backbones.stride_16_and_32(backbones.load(row("vgg16")).backbone)
     assert middle._keras_history.operation.name == "block5_conv3"
     assert deep._keras_history.operation.name == "block5_pool"
+
+
+@pytest.mark.parametrize(("architecture", "convolutions"), [("vgg11", 8), ("vgg16", 13)])
+def test_a_random_vgg_passes_its_signal_on_through_all_its_layers(architecture, convolutions):
+    keras.utils.set_random_seed(0)
+    backbone = backbones.load(row(architecture)).backbone
+    outputs = [layer.output for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    spread = [float(np.std(found)) for found in keras.Model(backbone.input, outputs)(image)]
+    assert len(spread) == convolutions
+    assert max(spread) < 5 * min(spread)
+
+
+def test_a_random_vgg_is_decided_by_the_seed_and_no_two_layers_are_alike():
+    def kernels(seed):
+        keras.utils.set_random_seed(seed)
+        model = backbones.load(row("VGGBackbone", **VGG)).backbone
+        return [layer.kernel.numpy() for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+    first, again, other = kernels(1), kernels(1), kernels(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first, other)
 
 
 def test_any_other_backbone_is_a_row_in_the_parameters(tmp_path):
@@ -134,11 +166,17 @@ def test_a_damaged_preset_folder_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (row("resnet19"), "unknown architecture 'resnet19'; use resnet18, resnet50, vgg16, or a KerasHub backbone"),
+        (
+            row("resnet19"),
+            "unknown architecture 'resnet19'; use resnet18, resnet50, vgg11, vgg13, vgg16, or a KerasHub backbone",
+        ),
         (row("Backbone.presets"), "unknown architecture"),
         (row("DenseNetBackbone"), "arguments of DenseNetBackbone do not fit: .*missing"),
         (row("resnet18", depth=3), "arguments of resnet18 do not fit: ResNetBackbone has no depth"),
-        (row("DenseNetBackbone", "imagenet"), "weights: imagenet is known for resnet18, resnet50, vgg16 only"),
+        (
+            row("DenseNetBackbone", "imagenet"),
+            "weights: imagenet is known for resnet18, resnet50, vgg11, vgg13, vgg16 only",
+        ),
         (row("resnet18", "./nowhere"), "weights: ./nowhere is no folder here and no preset handle"),
         (
             row("BertBackbone", vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4),

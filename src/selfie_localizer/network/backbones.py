@@ -30,13 +30,14 @@ class Known:
 
 
 # The depths and widths of He et al., "Deep Residual Learning", CVPR 2016, table 1, and of Simonyan and Zisserman,
-# "Very Deep Convolutional Networks", ICLR 2015, table 1 D.
+# "Very Deep Convolutional Networks", ICLR 2015, table 1 A, B and D.
 _RESNET = {
     "input_conv_filters": [64],
     "input_conv_kernel_sizes": [7],
     "stackwise_num_filters": [64, 128, 256, 512],
     "stackwise_num_strides": [1, 2, 2, 2],
 }
+_VGG = {"stackwise_num_filters": [64, 128, 256, 512, 512]}
 KNOWN = {
     "resnet18": Known(
         "ResNetBackbone",
@@ -48,11 +49,9 @@ KNOWN = {
         "resnet_50_imagenet",
         {**_RESNET, "stackwise_num_blocks": [3, 4, 6, 3], "block_type": "bottleneck_block"},
     ),
-    "vgg16": Known(
-        "VGGBackbone",
-        "vgg_16_imagenet",
-        {"stackwise_num_repeats": [2, 2, 3, 3, 3], "stackwise_num_filters": [64, 128, 256, 512, 512]},
-    ),
+    "vgg11": Known("VGGBackbone", "vgg_11_imagenet", {**_VGG, "stackwise_num_repeats": [1, 1, 2, 2, 2]}),
+    "vgg13": Known("VGGBackbone", "vgg_13_imagenet", {**_VGG, "stackwise_num_repeats": [2, 2, 2, 2, 2]}),
+    "vgg16": Known("VGGBackbone", "vgg_16_imagenet", {**_VGG, "stackwise_num_repeats": [2, 2, 3, 3, 3]}),
 }
 
 
@@ -117,12 +116,27 @@ def _construct(backbone: params.Backbone) -> keras.Model:
             f"see the constructor of keras_hub.models.{model_class.__name__}"
         )
     try:
-        return model_class(**{**known, **backbone.arguments})
+        model = model_class(**{**known, **backbone.arguments})
     except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError) as error:
         raise UsageError(
             f"arguments of {backbone.architecture} do not fit: {_first_line(error)}; "
             f"see the constructor of keras_hub.models.{model_class.__name__}"
         ) from None
+    if model_class.__name__ == "VGGBackbone":
+        _start_as_he(model)
+    return model
+
+
+def _start_as_he(model: keras.Model) -> None:
+    """Draws the convolutions' weights with a variance of 2 / inputs, so that ReLUs pass the signal on undiminished.
+
+    KerasHub's VGG begins with Glorot's smaller variance and has no BatchNormalization to make up for it. From
+    He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            # An initializer gives the same numbers each time it is called.
+            layer.kernel.assign(keras.initializers.HeNormal()(layer.kernel.shape, layer.kernel.dtype))
 
 
 def _from_preset(preset: str, backbone: params.Backbone) -> Loaded:
