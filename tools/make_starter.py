@@ -104,7 +104,7 @@ def _rendered(count: int, seed: int, size: int, indices: range) -> Iterator[tupl
         else:
             image = render_scene(seed, index - count, LONG_SIDE)
         # JPEG leaves its traces before anything is made smaller, as in a real selfie.
-        quality = int(np.random.default_rng([seed, index, 2]).integers(40, 95))
+        quality = int(np.random.default_rng([seed, index, 2]).integers(25, 95))
         data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
         verdict = "trusted" if index < count else NEGATIVE
         row = (f"{index:06d}", *box, image.shape[1], image.shape[0], verdict)

@@ -138,7 +138,7 @@ def _curves(rng: np.random.Generator, image: Floats, name: str) -> Floats:
     """Exposure, white balance, contrast and the filter's curves, in one table per channel; then the saturation."""
     _, curve, saturation = _FILTERS[name]
     level = np.linspace(0, 1, _LEVELS)[:, None]
-    stops = rng.normal(0.0, 0.28) + (rng.normal(0, 0.6) if rng.random() < 0.1 else 0)
+    stops = rng.normal(0.0, 0.28) + (rng.normal(-0.3, 0.8) if rng.random() < 0.13 else 0)
     balance = np.exp(
         rng.normal(0, 0.06) * np.array([1.0, 0.0, -1.0]) + rng.normal(0, 0.025) * np.array([-0.5, 1, -0.5])
     )
@@ -186,7 +186,8 @@ def _sharpness(rng: np.random.Generator, image: Floats) -> Floats:
     """The way through an app: scaled down and up again, sharpened with haloes, or neither."""
     height, width = image.shape[:2]
     if rng.random() < 0.2:
-        factor = rng.uniform(0.5, 0.9)
+        # Seldom an old camera, or the photo of a screen.
+        factor = rng.uniform(0.25, 0.5) if rng.random() < 0.2 else rng.uniform(0.5, 0.9)
         small = (max(1, round(width * factor)), max(1, round(height * factor)))
         way = cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR
         reduced = cv2.resize(image, small, interpolation=cv2.INTER_AREA)

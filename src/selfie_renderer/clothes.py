@@ -239,3 +239,37 @@ def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh, vertice
             points, faces = parts.tube(path.astype(np.float32), 0.25, 9, closed=True)
             add(points, faces[:, ::-1], garment.colours[1], open_=False)
     return made
+
+
+def legs(rng: np.random.Generator, mesh: head.Mesh, garment: Garment, bare: Floats) -> list[parts.Part]:
+    """Returns legs from the hips to the shoes, in trousers or bare below shorts or a skirt.
+
+    They are as plain as a small figure allows.
+
+    Args:
+        bare: The skin's colour, linear RGB (3,).
+    """
+    colour = garment.colours[0] if rng.random() < 0.3 else linear(brushes.cloth_colour(rng)) * 0.7
+    hem = float(rng.choice([-7.5, -3.0], p=[0.65, 0.35]))
+    skirt = hem > -5 and rng.random() < 0.6
+    step = rng.uniform(-0.5, 0.5, 2)
+    made = []
+    for side, ahead in zip((1.0, -1.0), step, strict=True):
+        height = np.concatenate([np.linspace(0.6, -7.6, 15), [-7.85, -7.95]])
+        down = np.clip(-height / 7.6, 0, 1)
+        path = np.stack([side * (0.8 - 0.15 * down), height, 0.1 + ahead * down + np.where(height < -7.7, 0.4, 0)], 1)
+        path[-1, 2] += 0.7
+        radius = np.interp(-height, [-0.6, 0.5, 4, 7.6, 7.85, 7.95], [0.85, 0.98, 0.6, 0.36, 0.34, 0.25])
+        shade = np.where((height > hem)[:, None], colour, np.where((height > -7.6)[:, None], bare, 0.03))
+        made.append((path, radius + 0.08 * (height > hem), shade))
+    if skirt:
+        height = np.linspace(0.7, hem, 8)
+        path = np.stack([0 * height, height, 0.1 + step.mean() * np.clip(-height / 7.6, 0, 1)], 1)
+        made.append((path, np.linspace(1.5, rng.uniform(1.5, 2.3), 8), np.broadcast_to(colour, (8, 3))))
+    result = []
+    for path, radius, shade in made:
+        points, faces = parts.tube(path, radius, 10)
+        extra = np.zeros((len(points), 4), np.float32)
+        extra[:, :3] = np.repeat(shade, 10, 0)
+        result.append(parts.rigid(points, faces, parts.Material.CLOTH, mesh.bones.index("spine_03"), extra=extra))
+    return result

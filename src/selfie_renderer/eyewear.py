@@ -49,11 +49,13 @@ def draw_glasses(rng: np.random.Generator, sun: bool) -> Glasses:
             0.06, clear, float(mirror), float(rim), linear(frame), float(wide), float(high), float(square), 0.0
         )
     base = np.full(3, rng.uniform(0.02, 0.15))
-    if rng.random() < 0.3:
-        base = brushes.hsv(rng.random(), 0.6, rng.uniform(0.2, 0.6))
+    coloured = rng.random() < 0.4
+    if coloured:
+        base = brushes.hsv(rng.random(), rng.uniform(0.5, 0.9), rng.uniform(0.2, 0.8))
     tint = linear(np.stack([base, np.clip(base * rng.uniform(1, 2.5), 0, 0.8)]))
     rim, square, mirror = rng.choice([0.01, 0.02, 0.034]), rng.uniform(2, 4.5), rng.choice([0.3, 0.6, 1.0])
-    wide, high, droop = rng.uniform(0.26, 0.32), rng.uniform(0.19, 0.27), rng.choice([0.0, rng.uniform(0.02, 0.07)])
+    wide = rng.uniform(0.26, 0.38)
+    high, droop = wide * rng.uniform(0.65, 0.95), rng.choice([0.0, rng.uniform(0.02, 0.07)])
     return Glasses(
         float(rng.uniform(0.8, 1)), tint, float(mirror), float(rim), linear(frame), float(wide), float(high),
         float(square), float(droop),

@@ -36,6 +36,7 @@ class Figure:
         morphed: Vertices of the asset's mesh without hair and cloth, float32 (V, 3); bones and truth follow these.
         parts: All surfaces but the lenses; the first is the body.
         lens: The lenses, if there are glasses.
+        whole: Whether there are legs below the mesh.
     """
 
     person: head.Person
@@ -48,6 +49,7 @@ class Figure:
     parts: list[Part]
     lens: Part | None
     bald: float
+    whole: bool = False
 
 
 @lru_cache(maxsize=8)
@@ -78,8 +80,8 @@ def aligned(mesh: head.Mesh, vertices: Floats) -> Floats:
     return ((vertices - own.mean(0)) * np.float32(scale) + base.mean(0)).astype(np.float32)
 
 
-def draw_figure(rng: np.random.Generator) -> Figure:
-    """Draws an adult with all that is worn."""
+def draw_figure(rng: np.random.Generator, whole: bool = False) -> Figure:
+    """Draws an adult with all that is worn, with legs if `whole`."""
     mesh = head.load()
     person = head.draw_person(rng)
     looks = paint.draw_looks(rng, person)
@@ -88,7 +90,7 @@ def draw_figure(rng: np.random.Generator) -> Figure:
     painted = paint.draw_paint(rng, person, looks, style.recede)
     morphed = aligned(mesh, head.morph(mesh, person, head.draw_expression(rng)))
 
-    worn = str(rng.choice(("none", *headwear.KINDS), p=[0.85, 0.045, 0.01, 0.03, 0.035, 0.03]))
+    worn = str(rng.choice(("none", *headwear.KINDS), p=[0.8, 0.07, 0.015, 0.04, 0.05, 0.025]))
     if worn == "hood" and garment.kind not in ("hoodie", "jacket", "sweater"):
         worn = "none"
     if worn != "none":  # What is worn on the head presses the hair down.
@@ -97,7 +99,7 @@ def draw_figure(rng: np.random.Generator) -> Figure:
             calm, min(style.volume, 0.03), max(style.length, 2.5), style.cut, style.part, style.wave
         )
     sun = rng.random() < 0.17
-    glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < 0.13 else None
+    glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < 0.16 else None
 
     normals = raster.vertex_normals(morphed, mesh.faces["body"])
     share, deep = hair.scalp_share(mesh, painted)
@@ -109,6 +111,8 @@ def draw_figure(rng: np.random.Generator) -> Figure:
         made.append(_own(mesh, morphed, "lashes", Material.LASHES, two_sided=True))
     made += hair.build(rng, mesh, dressed, normals, share, style)
     made += clothes.collars(rng, garment, mesh, morphed)
+    if whole:
+        made += clothes.legs(rng, mesh, garment, linear(looks.skin))
     if worn != "none":
         made += headwear.build(rng, mesh, morphed, worn, garment.colours[0])
     lens = None
@@ -116,7 +120,7 @@ def draw_figure(rng: np.random.Generator) -> Figure:
         frame, lens = eyewear.build(rng, mesh, morphed, glasses)
         made += frame
     bald = 1.0 if style.comb == "none" else 0.45 if style.comb == "buzz" and worn == "none" else 0.0
-    return Figure(person, looks, painted, style, garment, glasses, morphed, made, lens, bald)
+    return Figure(person, looks, painted, style, garment, glasses, morphed, made, lens, bald, whole)
 
 
 @dataclass

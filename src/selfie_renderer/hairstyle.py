@@ -56,8 +56,8 @@ def draw_style(rng: np.random.Generator, person: head.Person) -> Style:
                      recede=recede, fringe=comb == "down" and rng.random() < 0.3)  # fmt: skip
     odds = np.array([0.6, 0.2, 0.07, 0.05, 0.06, 0.02] if not frizzy else [0.38, 0.2, 0.32, 0.02, 0.02, 0.06])
     comb = str(rng.choice(["down", "tied", "curls", "side", "back", "buzz"], p=odds))
-    fringe = comb in ("down", "tied") and rng.random() < 0.25
-    veil = int(rng.choice([-1, 1])) if comb == "down" and not fringe and rng.random() < 0.05 else 0
+    fringe = comb in ("down", "tied") and rng.random() < 0.32
+    veil = int(rng.choice([-1, 1])) if comb == "down" and not fringe and rng.random() < 0.12 else 0
     if veil:
         part = -0.4 * veil
     cut = float(rng.choice([rng.uniform(6.0, 6.6), rng.uniform(5.0, 5.8), rng.uniform(3.0, 4.8)], p=[0.22, 0.28, 0.5]))

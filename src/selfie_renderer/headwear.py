@@ -55,14 +55,17 @@ def build(rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, kind: str
     if kind == "hood":
         return [_hood(rng, mesh, middle, half, cloth)]
     if kind == "beanie":
-        dome = _dome(middle, half + 0.15, (float(rng.uniform(0.12, 0.42)), -0.25), float(rng.uniform(0.12, 0.4)), 0.55)
+        dome = _dome(middle, half + 0.15, (float(rng.uniform(0.08, 0.42)), -0.25), float(rng.uniform(0.12, 0.4)), 0.55)
         beanie = _cloth(dome, parts.grid_faces(9, 36, wrap=True), colour, bone, 1.0)
         if rng.random() < 0.6:  # A folded edge.
             beanie.extra[: 4 * 36, :3] = second
             beanie.vertices[: 3 * 36, [0, 2]] += (beanie.vertices[: 3 * 36, [0, 2]] - middle[[0, 2]]) * 0.05
         return [beanie]
+    low = float(rng.uniform(0.14, 0.38))  # How far above the brows a brim sits.
     if kind == "brimmed":
-        dome = _dome(middle, half + 0.14, (0.32, 0.02), float(rng.uniform(0.15, 0.6)), float(rng.uniform(0.25, 0.5)))
+        dome = _dome(
+            middle, half + 0.14, (low, low - 0.3), float(rng.uniform(0.15, 0.6)), float(rng.uniform(0.25, 0.5))
+        )
         wide, droop = float(rng.uniform(0.5, 1.2)), float(rng.uniform(-0.15, 0.3))
         away = dome[0] - middle
         away[:, 1] = 0
@@ -78,7 +81,7 @@ def build(rng: np.random.Generator, mesh: head.Mesh, vertices: Floats, kind: str
             _cloth(np.stack(rows), parts.grid_faces(4, 36, wrap=True), colour * 0.95, bone),
         ]
     backwards = kind == "cap backwards"
-    rise = (0.36, 0.05) if not backwards else (0.26, 0.0)
+    rise = (low, low - 0.3) if not backwards else (0.26, 0.0)
     dome = _dome(middle, half + 0.1, rise, float(rng.uniform(0.08, 0.16)), 0.5)
     facing = -1.0 if backwards else 1.0
     turn = np.linspace(-1.15, 1.15, 17)

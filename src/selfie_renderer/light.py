@@ -65,7 +65,7 @@ def draw_light(rng: np.random.Generator, surroundings: Floats) -> Light:
     """
     tint = linear(surroundings) + 0.05
     tint = 0.6 + 0.4 * tint / tint.mean()
-    kind = rng.choice(["window", "sun", "overcast", "flash", "lamp", "back"], p=[0.32, 0.16, 0.22, 0.08, 0.14, 0.08])
+    kind = rng.choice(["window", "sun", "overcast", "flash", "lamp", "back"], p=[0.29, 0.16, 0.2, 0.12, 0.15, 0.08])
     azimuth, height = rng.uniform(-1.3, 1.3), rng.uniform(0.0, 0.9)
     strength, ambient, softness, warm = 1.0, 0.35, 0.5, 0.12
     if kind == "sun":

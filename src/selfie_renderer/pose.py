@@ -36,8 +36,7 @@ class Pose:
     Attributes:
         head: Rotation of the head against the chest.
         hands: Where the wrists are, keyed `l` and `r`.
-        grip: How far the fingers of a hand are bent, keyed `l` and `r`, 0..1.
-        palms: Direction that a hand's fingers point in, keyed `l` and `r`; along the forearm if absent.
+        grip: How far the fingers of a hand are bent, keyed `l` and `r`, 0..1; of one finger, keyed as in `ring_l`.
     """
 
     head: NDArray[np.float64]
@@ -86,13 +85,15 @@ def bone_transforms(mesh: head.Mesh, vertices: Floats, pose: Pose) -> tuple[NDAr
         place = above @ joints[b] + (moves[parent] if parent >= 0 else 0)
         if name in world:
             rotations[b] = world[name]
-        elif name[:-5] in ("index", "middle", "ring", "pinky") and pose.grip.get(name[-1]):
+        elif name[:-5] in ("index", "middle", "ring", "pinky") and (
+            bend := pose.grip.get(name[:-5] + name[-2:], pose.grip.get(name[-1]))
+        ):
             hand = joints[names.index(f"hand_{name[-1]}")]
             knuckles = joints[names.index(f"index_01_{name[-1]}")] - joints[names.index(f"pinky_01_{name[-1]}")]
             along = joints[b] - hand
             axis = knuckles / np.linalg.norm(knuckles)
             sign = 1.0 if name[-1] == "l" else -1.0
-            rotations[b] = above @ _about(axis, sign * pose.grip[name[-1]] * 0.9) if along.any() else above
+            rotations[b] = above @ _about(axis, sign * bend * 0.9) if along.any() else above
         else:
             rotations[b] = above
         moves[b] = place - rotations[b] @ joints[b]

@@ -3,12 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from selfie_renderer import background, camera, shot
+from selfie_renderer import background, camera, layout, shot
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 LONG_SIDE = 306  # Pixels, as in the UCF Selfie dataset.
+LAID_OUT = 0.06  # Share of the pictures that are collages, posters or screenshots.
 
 
 def _generator(seed: int, index: int, scene: bool = False) -> np.random.Generator:
@@ -35,10 +37,16 @@ def render_image(seed: int, index: int, long_side: int = LONG_SIDE) -> tuple[Byt
 def _render(seed: int, index: int, long_side: int) -> tuple[Bytes, Box, np.random.Generator]:
     rng = _generator(seed, index)
     width, height = _size(rng, long_side)
+    laid = rng.random() < LAID_OUT
+    picture, box = layout.draw(rng, width, height, _selfie) if laid else _selfie(rng, width, height)
+    return camera.develop(rng, picture), box, rng
+
+
+def _selfie(rng: np.random.Generator, width: int, height: int) -> tuple[Floats, Box]:
+    """Returns a clean picture of a person, display-referred, and the box of the largest face."""
     kind = shot.choose(rng)
     place = str(rng.choice(["room", "bathroom", "wall"], p=[0.5, 0.35, 0.15])) if kind == "mirror" else None
-    picture, box = shot.take(rng, background.draw(rng, width, height, place), kind)
-    return camera.develop(rng, picture), box, rng
+    return shot.take(rng, background.draw(rng, width, height, place), kind)
 
 
 def render_scene(seed: int, index: int, long_side: int = LONG_SIDE) -> Bytes:

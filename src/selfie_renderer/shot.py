@@ -21,7 +21,9 @@ KINDS = {"arm": 0.54, "mirror": 0.08, "portrait": 0.38}
 LAYERS = np.array(
     [{"HAIR": 1}.get(m.name, 2 * (m.name in ("CLOTH", "HAT", "PLASTIC"))) for m in parts.Material], np.uint8
 )
-WAIST = 0.35  # The mesh ends here (rest height); a picture never shows it.
+WAIST = 0.35  # The mesh ends here (rest height); a picture never shows it, but where there are legs.
+GROUPS = 0.22  # Share of the pictures with one to four others.
+CLEARLY = 0.8  # Others' faces have at most this share of the area of the largest, which is the wanted one.
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) 
     spread = 0.5 if rng.random() < 0.15 else 0.17
     turn = 0.75 * yaw + rng.normal(0, spread)
     nod = -0.6 * lift + rng.normal(0.02, 0.12)
-    tilt = rng.normal(0, 0.14)
+    tilt = rng.normal(0, 0.4 if rng.random() < 0.08 else 0.14)
     turned = pose.rotation(float(np.clip(turn, -1.1, 1.1)), float(np.clip(nod, -0.5, 0.5)), tilt)
     hands = {s: np.array([k * 2.3, 0.6, 0.6]) + rng.normal(0, 0.15, 3) for s, k in (("l", 1.0), ("r", -1.0))}
     grip = {"l": 0.5, "r": 0.5}
@@ -65,21 +67,32 @@ def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) 
         hands[side] = face + camera + np.array([outward * rng.uniform(0.6, 1.5), -rng.uniform(0.8, 1.7), -0.6])
         grip[side] = 1.0
     elif kind == "mirror":
-        hands[side] = np.array([outward * rng.uniform(0.6, 1.8), rng.uniform(3.9, 5.8), rng.uniform(2.6, 3.6)])
+        hands[side] = np.array([outward * rng.uniform(0.3, 1.8), rng.uniform(3.9, 6.3), rng.uniform(2.6, 3.6)])
         grip[side] = 0.7
         held = side
     other = "r" if side == "l" else "l"
-    if rng.random() < 0.05:  # A hand at the cheek or the hair.
-        out = -outward
-        hands[other] = face + np.array([out * rng.uniform(0.7, 1.1), rng.uniform(-1.2, -0.5), rng.uniform(-0.2, 0.2)])
+    near = rng.random()
+    if near < 0.06:  # A hand at the cheek or the hair.
+        hands[other] = face + np.array([-outward * rng.uniform(0.7, 1.1), rng.uniform(-1.2, -0.5), rng.normal(0, 0.1)])
+    elif near < 0.1:  # At the chin or before the mouth.
+        hands[other] = face + np.array(
+            [-outward * rng.uniform(0.2, 0.7), rng.uniform(-2.2, -1.5), rng.uniform(0.2, 0.6)]
+        )
+    elif near < 0.15:  # A sign with two fingers beside the face.
+        hands[other] = face + np.array(
+            [-outward * rng.uniform(0.9, 1.7), rng.uniform(-1.6, -0.4), rng.uniform(0.1, 0.7)]
+        )
+        grip[f"ring_{other}"] = grip[f"pinky_{other}"] = 1.2
+        grip[other] = 0.0
     return pose.Pose(turned, hands, grip), held
 
 
 def _shows_hand(posed: Posed, view: View, width: int, height: int) -> bool:
-    """Returns whether a hand close to the camera is in the frame."""
+    """Returns whether a hand or forearm close to the camera is in the frame."""
     points, depth = view.project(posed.body)
     mesh = head.load()
-    fingers = [k for k, name in enumerate(mesh.bones) if name.startswith(("hand", "thumb", "index", "pinky"))]
+    arm = ("lowerarm", "hand", "thumb", "index", "pinky")
+    fingers = [k for k, name in enumerate(mesh.bones) if name.startswith(arm)]
     hand = np.isin(mesh.skin_bones[:, 0], fingers) & (depth < 0.6 * view.distance)
     inside = (points > -0.02 * width).all(1) & (points[:, 0] < 1.02 * width) & (points[:, 1] < 1.02 * height)
     return bool((hand & inside).any())
@@ -87,7 +100,7 @@ def _shows_hand(posed: Posed, view: View, width: int, height: int) -> bool:
 
 def _camera(rng: np.random.Generator, kind: str) -> tuple[Floats, float]:
     """Draws where the camera is from the face (decimetres, in the body's frame) and its roll."""
-    distance = {"arm": rng.uniform(3.8, 6.2), "mirror": rng.uniform(9, 16), "portrait": rng.uniform(9, 20)}[kind]
+    distance = {"arm": rng.uniform(3.6, 6.2), "mirror": rng.uniform(9, 16), "portrait": rng.uniform(9, 20)}[kind]
     azimuth = rng.normal(0, 0.3)
     lift = {"arm": rng.normal(0.16, 0.2), "mirror": rng.normal(-0.05, 0.1), "portrait": rng.normal(0.03, 0.09)}[kind]
     roll = rng.normal(0, 0.12 if kind == "arm" else 0.04)
@@ -95,7 +108,9 @@ def _camera(rng: np.random.Generator, kind: str) -> tuple[Floats, float]:
     return np.array(direction, np.float32) * np.float32(distance), float(roll)
 
 
-def _frame(rng: np.random.Generator, posed: Posed, width: int, height: int, wanted: float, at: Floats | None) -> View:
+def _frame(
+    rng: np.random.Generator, posed: Posed, width: int, height: int, wanted: float, at: NDArray[np.floating] | None
+) -> View:
     """Chooses focal length and middle so that the face gets a size and a place.
 
     Args:
@@ -109,8 +124,9 @@ def _frame(rng: np.random.Generator, posed: Posed, width: int, height: int, want
     low, high = patch.min(0), patch.max(0)
     w, h = high - low
     focal = wanted * np.sqrt(width * height / (w * h))
-    # A face never fills more than the picture's width and height.
-    focal = min(focal, 0.9 * width / w, 0.92 * height / h)
+    # A face fills more than the picture's width and height only where that is wanted.
+    most = max(wanted, 0.9)
+    focal = min(focal, most * width / w, 1.02 * most * height / h)
     if at is None:
         share = h * focal / height
         at = np.array([rng.normal(0.5, 0.075), rng.normal(0.26 + 0.4 * share, 0.07)], np.float32)
@@ -125,7 +141,8 @@ def _frame(rng: np.random.Generator, posed: Posed, width: int, height: int, want
     centre = (low + high) / 2
     # The mesh's lower end stays outside.
     need = (1.02 * height - at[1] * height) / max(bottom - centre[1], 1e-6)
-    focal = max(focal, min(need, 0.9 * width / w))
+    if not posed.figure.whole:
+        focal = max(focal, min(need, 0.9 * width / w))
     middle = (at * size - centre * focal).astype(np.float32)
     return View(float(focal), middle, distance)
 
@@ -209,41 +226,80 @@ def choose(rng: np.random.Generator) -> str:
 
 
 def take(rng: np.random.Generator, picture: Floats, kind: str) -> tuple[Floats, Box]:
-    """Puts one or two people before a background.
+    """Puts one person, or a group of up to five, before a background.
 
     Args:
         kind: One of `KINDS`.
         picture: float32 (H, W, 3), display-referred.
 
     Returns:
-        The picture, and x1, y1, x2, y2 of the larger face in pixels.
+        The picture, and x1, y1, x2, y2 of the clearly largest face in pixels.
     """
     height, width = picture.shape[:2]
     glow = light.draw_light(rng, picture.mean((0, 1)))
     camera, roll = _camera(rng, kind)
-    posed = _stand(rng, figure.draw_figure(rng), kind, camera, roll)
     wanted = float(np.clip(np.exp(rng.normal(np.log(0.42), 0.26)), 0.13, 0.8))
-    if kind == "portrait" and rng.random() < 0.12:
-        wanted = float(rng.uniform(0.12, 0.28))
     at = None
-    pair = kind != "mirror" and rng.random() < 0.09
-    if pair:
-        side = float(rng.choice([-1.0, 1.0]))
-        wanted = float(rng.uniform(0.22, 0.4))
-        at = np.array([0.5 + side * rng.uniform(0.1, 0.22), rng.normal(0.45, 0.05)], np.float32)
+    others = int(rng.choice([1, 2, 3, 4], p=[0.5, 0.25, 0.15, 0.1])) if rng.random() < GROUPS else 0
+    whole = kind != "arm" and rng.random() < 0.13
+    if whole:  # From head to foot, or half of that.
+        wanted = float(rng.uniform(0.07, 0.22))
+        at = np.array([rng.normal(0.5, 0.13), rng.uniform(0.14, 0.45)])
+    elif others:
+        wanted = float(rng.uniform(0.2, 0.42))
+        at = np.array([rng.normal(0.5, 0.16), rng.normal(0.43, 0.07)])
+    elif kind == "portrait" and rng.random() < 0.12:
+        wanted = float(rng.uniform(0.12, 0.28))
+    elif rng.random() < 0.05:  # So close that the frame cuts forehead, chin or cheeks.
+        wanted = float(rng.uniform(0.75, 1.15))
+        at = rng.normal(0.5, 0.07, 2)
+    posed = _stand(rng, figure.draw_figure(rng, whole), kind, camera, roll)
     view = _frame(rng, posed, width, height, wanted, at)
     if kind == "arm" and _shows_hand(posed, view, width, height):
         posed = _stand(rng, posed.figure, "portrait", camera, roll)
         view = _frame(rng, posed, width, height, wanted, at)
-    points, _ = view.project(posed.body)
-    box = truth.box(points, width, height)
-    if pair:
-        again, _ = _camera(rng, "portrait")
-        friend = _stand(rng, figure.draw_figure(rng), "portrait", again, roll)
-        share = wanted * float(rng.uniform(0.6, 0.85))
-        place = np.array([0.5 - side * rng.uniform(0.12, 0.3), rng.normal(0.42, 0.06)], np.float32)
-        further = _frame(rng, friend, width, height, share, place)
-        other = truth.box(further.project(friend.body)[0], width, height)
-        if truth.area(other) < 0.9 * truth.area(box):
-            picture = _paint_person(friend, further, picture, glow)
-    return _paint_person(posed, view, picture, glow), box
+    box = truth.box(view.project(posed.body)[0], width, height)
+    friends = _friends(rng, others, box, width, height)
+    for friend, further, _ in (f for f in friends if not f[2]):
+        picture = _paint_person(friend, further, picture, glow)
+    picture = _paint_person(posed, view, picture, glow)
+    for friend, further, _ in (f for f in friends if f[2]):
+        picture = _paint_person(friend, further, picture, glow)
+    return picture, box
+
+
+def _friends(rng: np.random.Generator, count: int, box: Box, width: int, height: int) -> list[tuple[Posed, View, bool]]:
+    """Places others beside, behind and before the one whose face is `box`, from cheek to cheek to far behind.
+
+    Returns:
+        Up to `count` of them, the farthest first, each with whether it stands before the person: those whose face would
+        not be clearly smaller than `box` stay away.
+    """
+    x1, y1, x2, y2 = box
+    w, h = x2 - x1, y2 - y1
+    side = rng.choice([-1, 1])
+    placed = []
+    for k in range(count):
+        far = rng.random() < 0.2
+        share = np.sqrt(rng.uniform(0.04, 0.3) if far else rng.uniform(0.4, CLEARLY))  # Of the face's width and height.
+        camera, roll = _camera(rng, "portrait")
+        friend = _stand(rng, figure.draw_figure(rng, far), "portrait", camera, roll + rng.normal(0, 0.12))
+        # Two faces touch where their middles are half their widths apart.
+        apart = (1 + share) / 2 * rng.uniform(0.95, 1.8) + (k // 2) * rng.uniform(0.8, 1.2)
+        spot = [(x1 + x2) / 2 + side * apart * w, (y1 + y2) / 2 + h * rng.normal(-0.1, 0.3)]
+        side = -side
+        view = _frame(
+            rng,
+            friend,
+            width,
+            height,
+            float(share * np.sqrt(w * h / (width * height))),
+            spot / np.array([width, height]),
+        )
+        other = truth.box(view.project(friend.body)[0], width, height)
+        if truth.area(other) > CLEARLY * truth.area(box):
+            continue
+        # Who stands before the person leaves the face free, hair and all.
+        free = other[0] - 0.3 * w > x2 or other[2] + 0.3 * w < x1 or other[1] - 0.5 * h > y2
+        placed.append((friend, view, bool(free and rng.random() < 0.4)))
+    return sorted(placed, key=lambda one: one[1].focal / one[1].distance)

@@ -1,25 +1,22 @@
 """The `render` command writes the same bytes wherever and however it runs."""
 
 import hashlib
+import io
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from selfie_localizer.acquire.render import render
 from selfie_localizer.errors import UserError
 from selfie_renderer.render import LONG_SIDE, render_image
 
-# Of `render --count 1000 --seed 0 --scenes 100`, the sample that `data.dvc` names.
-SAMPLE = {
-    "images/0000-000000.jpg": "525b3ad58387022848f6abe950592ccbfbe7d1ae6a5c16264948c8ed04ae333c",
-    "images/0000-000001.jpg": "83a4d632f692107b2a4d59aa238c1bc9a405dc581534081e22326a538ce40d78",
-    "images/0000-000002.jpg": "340dd2fdd2dd53af7a6f08bdd9c3113e918bf503dc443d1842ba20c91a6d4755",
-    "images/0000-000003.jpg": "7090a974174909c8b10d0e33f0ca834ea00fcfb6db270ed731b4812d3f35b0c1",
-    "negatives/0000-000000.jpg": "7ecf4d9d4ec6f5ed6fb44ede96e3a672efd7e04cf4acf068beffff8cdc776c9f",
-}
+PROJECT = Path(__file__).parents[2]
+SAMPLE = "506a2d5a5d921103cc4d9ae8ef381b1f.dir"  # Of 1,000 selfies and 100 scenes of an earlier renderer.
 
 
 def _content(folder: Path) -> dict[str, str]:
@@ -77,11 +74,17 @@ def test_no_images_make_an_empty_table(tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "out" / "truth.csv")) == 0
 
 
-def test_the_sample_is_made_again_to_the_byte(tmp_path: Path) -> None:
-    render(4, 0, tmp_path / "again", scenes=1)
-    made = _content(tmp_path / "again")
-    made.pop("truth.csv")
-    assert made == SAMPLE
+def test_the_sample_is_whole_and_the_one_that_the_documents_describe() -> None:
+    def stored(md5: str) -> bytes:
+        data = (PROJECT / "sample/files/md5" / md5[:2] / md5[2:]).read_bytes()
+        assert hashlib.md5(data).hexdigest() == md5.removesuffix(".dir")
+        return data
+
+    assert yaml.safe_load((PROJECT / "data.dvc").read_text())["outs"][0]["md5"] == SAMPLE
+    files = {row["relpath"]: stored(row["md5"]) for row in json.loads(stored(SAMPLE))}
+    assert len(files) == 1_101
+    truth = pd.read_csv(io.BytesIO(files["truth.csv"]))
+    assert {f"images/{name}" for name in truth["image"]} == {name for name in files if name.startswith("images/")}
 
 
 @pytest.mark.parametrize("kind", ["file", "full folder"])

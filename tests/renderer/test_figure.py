@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from selfie_renderer import clothes, figure, hair, hairstyle, head, paint, parts, raster, truth
+from selfie_renderer import clothes, figure, hair, hairstyle, head, paint, parts, pose, raster, truth
 from selfie_renderer.hairstyle import Style
 
 STYLES = {
@@ -135,6 +135,28 @@ def test_every_surface_is_well_formed() -> None:
             assert np.isfinite(part.vertices).all()
             np.testing.assert_allclose(part.weights.sum(1), 1, atol=0.02)
             assert part.extra.shape == (len(part.vertices), 4)
+
+
+def test_a_whole_person_stands_on_feet() -> None:
+    for seed in range(6):
+        lowest = [
+            min(part.vertices[:, 1].min() for part in figure.draw_figure(np.random.default_rng(seed), whole).parts)
+            for whole in (False, True)
+        ]
+        assert lowest[0] > -1
+        assert lowest[1] == pytest.approx(-8.1, abs=0.3)  # Heads are at 8.5, and people 7 to 8 heads high.
+
+
+def test_fingers_bend_together_or_each_by_itself() -> None:
+    mesh = head.load()
+
+    def bent(grip: dict[str, float]) -> set[str]:
+        rotations, _ = pose.bone_transforms(mesh, mesh.vertices, pose.Pose(np.eye(3), {}, grip))
+        names = [name for name, r in zip(mesh.bones, rotations, strict=True) if np.abs(r - np.eye(3)).max() > 0.1]
+        return {name.split("_")[0] for name in names}
+
+    assert bent({"l": 1.0}) == {"index", "middle", "ring", "pinky"}
+    assert bent({"l": 0.0, "ring_l": 1.8, "pinky_l": 1.8}) == {"ring", "pinky"}
 
 
 def test_many_styles_are_drawn() -> None:

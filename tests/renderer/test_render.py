@@ -4,7 +4,7 @@ import pytest
 from numpy.typing import NDArray
 
 from selfie_localizer import boxes
-from selfie_renderer import render, shot, truth
+from selfie_renderer import layout, render, shot, truth
 from selfie_renderer.figure import Posed
 from selfie_renderer.light import Light
 
@@ -43,7 +43,7 @@ def test_the_box_is_where_the_person_was_painted() -> None:
     assert np.mean(outside) < 0.5
 
 
-def test_the_largest_face_of_two_is_the_true_one() -> None:
+def test_the_true_face_is_clearly_the_largest_of_up_to_five() -> None:
     seen = []
     paint = shot._paint_person
 
@@ -51,15 +51,42 @@ def test_the_largest_face_of_two_is_the_true_one() -> None:
         seen.append(truth.box(view.project(posed.body)[0], 48, 48))
         return paint(posed, view, picture, glow)
 
-    pairs = 0
+    counts = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(shot, "_paint_person", spy)
-        for seed in range(40):
+        for seed in range(80):
             seen.clear()
             _, box = shot.take(np.random.default_rng(seed), np.full((48, 48, 3), 0.5, np.float32), "portrait")
-            pairs += int(len(seen) == 2)
-            assert boxes.area(box) == boxes.area(seen).max()
-    assert pairs
+            counts.append(len(seen))
+            areas = sorted(boxes.area(seen))
+            assert boxes.area(box) == areas[-1]
+            assert all(area <= shot.CLEARLY * areas[-1] for area in areas[:-1])
+    assert set(counts) <= {1, 2, 3, 4, 5}
+    assert max(counts) > 2
+    assert 0.1 < np.mean(np.array(counts) > 1) < 0.35
+
+
+def test_a_page_of_two_fields_moves_the_box_with_its_photo() -> None:
+    def take(rng: np.random.Generator, width: int, height: int) -> tuple[NDArray[np.float32], render.Box]:
+        """A grey photo whose face is a red rectangle."""
+        picture = np.full((height, width, 3), 0.5, np.float32)
+        x, y = width // 4, height // 3
+        w, h = (int(rng.integers(5, side // 2)) for side in (width, height))
+        picture[y : y + h, x : x + w] = (1, 0, 0)
+        return picture, (x, y, x + w, y + h)
+
+    pages = set()
+    for seed in range(200):
+        width, height = ((90, 60), (60, 90), (80, 80))[seed % 3]
+        page, box = layout.draw(np.random.default_rng(seed), width, height, take)
+        assert page.shape == (height, width, 3)
+        red = (np.abs(page - np.array([1, 0, 0])).max(-1) < 0.02).astype(np.uint8)
+        _, _, found, _ = cv2.connectedComponentsWithStats(red, connectivity=4)
+        large = [(x, y, x + w, y + h) for x, y, w, h, area in found[1:] if area == w * h and area > 9]
+        assert box in large
+        assert all(boxes.area(other) <= 0.85 * boxes.area(box) for other in large if other != box)
+        pages.add(len(large))
+    assert pages == {1, 2}
 
 
 def test_pictures_without_a_person_have_none() -> None:
