@@ -16,8 +16,8 @@ by one shift for each side, in shares of the box's size, the median on the devel
 BlazeFace is asked with the image in a black square and stretched, and for the largest and the most probable face; what
 is best on the development half counts.
 
-Times are what one photo takes of one core, resizing included and decoding not: the median over 200 photos that all
-methods answer in turn, so that what else the machine does hits all alike. Skin tone is rough, see `slices`.
+Times are what one photo takes of one core (CPU time), resizing included and decoding not: the median over 200 photos
+that all methods answer in turn, so that what else the machine does hits all alike. Skin tone is rough, see `slices`.
 """
 
 import os
@@ -291,7 +291,7 @@ def draw(rows: Sequence[dict[str, Any]], photos: int, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 0.45 * len(rows) + 1.6), sharey=True, layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.45 * len(rows) + 1.6), sharey=True, layout="constrained")
     places = np.arange(len(rows))
     colours = [OURS if row["ours"] else PEERS for row in rows]
     means, times = [row["iou"].mean() for row in rows], [row["ms"] for row in rows]
