@@ -20,41 +20,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfie_localizer import boxes, files, params
+from halves import HALVES, TRUTH, load_truth
+from selfie_localizer import boxes, params
 from selfie_localizer.evaluation import pictures
 from selfie_localizer.evaluation.reliability import area_under_roc, reliability
 from selfie_localizer.network import localizer
 from selfie_localizer.photos import sheets
-from selfie_localizer.photos.decode import decode, read, read_bytes, resize
-from selfie_localizer.tables.read import read as read_table
-
-TRUTH = [f"truth_{side}" for side in boxes.SIDES]
-
-HALVES = ("development", "reporting")
-
-
-def half_of(data: bytes) -> str:
-    """Returns the half that an image file belongs to."""
-    return HALVES[int(files.sha256(data)[-1], 16) % 2]
+from selfie_localizer.photos.decode import read, resize
 
 
 def load_half(folder: Path, half: str, size: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     """Returns the network's images of a half and their rows of the truth."""
-    names = [path.relative_to(folder / "images").as_posix() for path in sorted((folder / "images").rglob("*.*"))]
-    truth = read_table(folder / "truth.csv", names).boxes().rename(columns=dict(zip(boxes.SIDES, TRUTH, strict=True)))
-    known = pd.read_csv(folder / "truth.csv", dtype={"image": str}).drop_duplicates("image")
-    sources: dict[Any, Any] = known.set_index("image")["source"].to_dict() if "source" in known else {}
-    pixels, rows = [], []
-    records: list[dict[Any, Any]] = truth.to_dict("records")
-    for row in records:
-        data = read_bytes(folder / "images" / row["image"])
-        if half in ("all", half_of(data)):
-            image = decode(data).pixels
-            pixels.append(resize(image, size))
-            rows.append(
-                row | {"width": image.shape[1], "height": image.shape[0], "source": sources.get(row["image"], "")}
-            )
-    return np.stack(pixels), pd.DataFrame(rows)
+    table = load_truth(folder, half)
+    pixels, sizes = [], []
+    for name in table["image"]:
+        photo = read(folder / "images" / name)
+        pixels.append(resize(photo.pixels, size))
+        sizes.append((photo.width, photo.height))
+    table[["width", "height"]] = sizes
+    return np.stack(pixels), table
 
 
 def face_free_crops(folder: Path, table: pd.DataFrame, size: int) -> NDArray[np.uint8]:
