@@ -5,6 +5,7 @@ are refused with one line that names the key, what was given and what is allowed
 """
 
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -97,7 +98,13 @@ class Yunet(Section):
     smallest_face: float = Field(default=0.15, gt=0, le=1)
 
 
+class RegistryVersion(Section):
+    """A version of the registry, which is named by its number: `models:/selfie-localizer/3`; it has no parameters."""
+
+
 ANNOTATORS: dict[str, type[Section]] = {"haar": Haar, "starter": Starter, "mtcnn": Mtcnn, "yunet": Yunet}
+# What the name of a version of the registry begins with.
+REGISTRY = "models:/"
 # Packages add annotators of their own under this name; see `annotators.annotator`.
 ENTRY_POINTS = "selfie_localizer.annotators"
 
@@ -106,7 +113,8 @@ class Annotate(Section):
     """Who is asked where the face is on each image.
 
     Attributes:
-        annotators: Names, in the order of their rows, with the parameters of each. Where `data/annotations.csv` exists,
+        annotators: Names, in the order of their rows, with the parameters of each. `models:/NAME/3` is a version of the
+            registry, which is asked about photos that it was not trained on. Where `data/annotations.csv` exists,
             its boxes are taken, and annotators are asked about a few images only, to check them.
         boxes: Whether the boxes of the three tables in `data/` are meant on the image as it is `displayed`, or as it
             is `stored`, before its EXIF turn.
@@ -130,7 +138,12 @@ class Annotate(Section):
 
 def _annotator(name: str, values: Any) -> Section:
     """Returns the parameters of one annotator as an object of its own class."""
-    section = ANNOTATORS.get(name)
+    section = RegistryVersion if name.startswith(REGISTRY) else ANNOTATORS.get(name)
+    if section is RegistryVersion and not re.fullmatch(r"models:/[^/@:]+/[0-9]+", name):
+        raise UsageError(
+            f"annotate.annotators.{name}: not a version of the registry by its number, such as "
+            "models:/selfie-localizer/3; an alias moves, and what it said would change with it"
+        )
     if section is None:
         found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
         if name not in found:

@@ -17,7 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from selfie_localizer import boxes, params
-from selfie_localizer.dataset.store import open_store
+from selfie_localizer.dataset.store import TRAINED_ON, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.tracking import mlflow_runs
 from selfie_localizer.training import pictures
@@ -50,6 +50,9 @@ def test_the_models_folder_holds_the_model_and_what_is_to_be_known_of_it(trained
     iou = boxes.iou(model.predict(store.images[rows], verbose=0)[:, :4], store.boxes[rows]).mean()
     assert iou == pytest.approx(meta["val_iou"], abs=1e-5)
     assert meta["parameters"] == model.count_params()
+    trained_on = set((folder / TRAINED_ON).read_text().split())
+    assert trained_on == set(store.table["sha256"][store.table["split"] == "train"])
+    assert len(trained_on) == 64
     assert (meta["backbone"], meta["image_size"], meta["data_digest"]) == ("tiny", 32, store.digest)
     assert (meta["epochs"], meta["precision"] in ("float32", "bfloat16")) == (3, True)
     assert meta["versions"]["keras"] == keras.__version__

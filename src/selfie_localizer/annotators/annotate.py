@@ -12,7 +12,7 @@ from selfie_localizer import files, parallel, params
 from selfie_localizer.annotators import cache, catalogue, given
 from selfie_localizer.annotators.examine import annotator_question
 from selfie_localizer.annotators.given import GivenBoxes
-from selfie_localizer.annotators.inquiry import READ_AT_ONCE, Facts, File, Inquiry
+from selfie_localizer.annotators.inquiry import NOT_ASKED, READ_AT_ONCE, Facts, File, Inquiry
 from selfie_localizer.annotators.report import Report
 from selfie_localizer.photos import listing
 from selfie_localizer.photos.decode import read_bytes
@@ -35,7 +35,8 @@ def annotate(
 
     `images.csv` has a row for every photo and negative, with the reason in `error` where it cannot be used.
     `annotations.csv` has a row for every readable photo and annotator, whose box is empty where the annotator saw
-    nothing; where `data/annotations.csv` exists, it has the rows of that file. Both are sorted by path.
+    nothing; one that was trained on the photo has none. Where `data/annotations.csv` exists, it has the rows of that
+    file. Both are sorted by path.
 
     What was found out is kept by content, so that a run, also one after a kill, asks only what no run asked before. The
     bytes written depend neither on that nor on the number of workers.
@@ -74,7 +75,8 @@ def annotate(
             told = {one.name: {"parameters": one.parameters.model_dump(mode="json")} for one in annotators}
             report = Report(told, passed_over)
             for file, facts, said in inquiry.answers(images, questions):
-                seen = {one.name: answer is not None for one, answer in zip(annotators, said, strict=True)}
+                by_name = zip([one.name for one in annotators], said, strict=True)
+                seen = {name: answer is not None for name, answer in by_name if answer != NOT_ASKED}
                 report.add_image(file.image, facts.get("error"), seen)
             rows = _rows([one.name for one in annotators], inquiry.answers(images, questions))
         for file, facts in inquiry.facts(negatives):
@@ -109,11 +111,13 @@ def _read_all(
 
 
 def _rows(names: Sequence[str], answers: Iterable[tuple[File, Facts, list[Any]]]) -> Iterator[Sequence[Any]]:
-    """Yields what each annotator says of each readable photo."""
+    """Yields what each annotator says of each readable photo that it is asked about."""
     for file, facts, said in answers:
         if "error" in facts:
             continue
         for name, answer in zip(names, said, strict=True):
+            if answer == NOT_ASKED:
+                continue
             *box, score = answer if answer is not None else [None] * 5
             corners = ["" if corner is None else f"{corner:.2f}" for corner in box]
             sure = "" if score is None else f"{score:.4f}"

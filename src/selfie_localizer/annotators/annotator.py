@@ -22,6 +22,7 @@ Then `annotate.annotators: {mine: {least: 0.7}}` in `params.yaml` has it asked.
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -71,6 +72,14 @@ class Annotator(ABC):
         Raises:
             UserError: Something that is needed is missing or damaged; one line says what to do.
         """
+
+    def trained_on(self) -> Collection[str]:
+        """Returns the photos that it is not asked about, since it was trained on them: SHA-256 of their bytes, in hex.
+
+        Raises:
+            UserError: It was trained on photos of this kind and cannot tell which.
+        """
+        return ()
 
     @abstractmethod
     def locate(self, pixels: Pixels) -> tuple[Boxes, float | None] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from selfie_localizer import params
 from selfie_localizer.annotators.annotator import Annotator
 from selfie_localizer.annotators.haar import Haar
+from selfie_localizer.annotators.model import Model
 from selfie_localizer.annotators.mtcnn import Mtcnn
 from selfie_localizer.annotators.starter import Starter
 from selfie_localizer.annotators.yunet import Yunet
@@ -22,5 +23,7 @@ def make(chosen: Mapping[str, params.Section], root: Path = Path(".")) -> list[A
 def _class(name: str) -> type[Annotator]:
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if name.startswith(params.REGISTRY):
+        return Model
     found: type[Annotator] = entry_points(group=params.ENTRY_POINTS)[name].load()
     return found

@@ -20,6 +20,9 @@ T = TypeVar("T")
 # What decoding says of a photo, or an `error`; see `examine.examine`.
 Facts = dict[str, Any]
 
+# The answer of an annotator that was trained on the photo.
+NOT_ASKED = "not asked"
+
 # Photos of one call of a worker, whose answers become one transaction.
 CHUNK = 16
 READ_AT_ONCE = 512
@@ -94,7 +97,10 @@ class Inquiry:
             yield file, facts
 
     def answers(self, files: Sequence[File], questions: Sequence[Question]) -> Iterator[tuple[File, Facts, list[Any]]]:
-        """Yields each file with what decoding says and the annotators' answers, which are None for unusable files."""
+        """Yields each file with what decoding says and the annotators' answers, which are None for unusable files.
+
+        The answer of an annotator that was trained on the photo is `NOT_ASKED`.
+        """
         for part in _slices(files, READ_AT_ONCE):
             try:
                 yield from list(self._answers(part, questions))
@@ -109,8 +115,14 @@ class Inquiry:
         found = [self._cache.read(contents, question.key) for question in questions]
         for file in files:
             facts = json.loads(decoded[file.sha256]) if file.sha256 else {"error": file.error}
-            usable = "error" not in facts
-            yield file, facts, [json.loads(said[file.sha256]) if usable else None for said in found]
+            if "error" in facts:
+                yield file, facts, [None] * len(questions)
+                continue
+            said: list[Any] = []
+            for question, by_content in zip(questions, found, strict=True):
+                asked = self._is_asked(question, file.sha256)
+                said.append(json.loads(by_content[file.sha256]) if asked else NOT_ASKED)
+            yield file, facts, said
 
     def boxes_to_compare(self, files: Sequence[File]) -> dict[str, list[float]]:
         """Returns the boxes of one annotator by image: the first that sees a face on most files, or else on any.
@@ -128,7 +140,8 @@ class Inquiry:
             except UserError as error:
                 say(f"annotate: boxes are not compared with those of {annotator.name}: {error}")
                 continue
-            found = {file.image: said[0][:4] for file, _, said in self.answers(files, questions) if said[0]}
+            said = {file.image: answer for file, _, (answer,) in self.answers(files, questions)}
+            found = {image: answer[:4] for image, answer in said.items() if answer and answer != NOT_ASKED}
             if len(found) > len(best):
                 best = found
             if 2 * len(best) >= len(files):
@@ -141,13 +154,21 @@ class Inquiry:
             decoded = self._cache.read(part, self._decoding.key)
             found = {question: self._cache.read(part, question.key) for question in questions}
             for content in part:
-                missing = [question for question in questions if content not in found[question]]
+                missing = [
+                    question
+                    for question in questions
+                    if content not in found[question] and self._is_asked(question, content)
+                ]
                 if content not in decoded:
                     missing.insert(0, self._decoding)
                 elif "error" in json.loads(decoded[content]):
                     continue
                 if missing:
                     yield Job(contents[content].image, contents[content].path, content, tuple(missing))
+
+    def _is_asked(self, question: Question, content: str) -> bool:
+        place = question.annotator
+        return place is None or content not in self._annotators[place].trained_on()
 
     def _pickled(self) -> bytes:
         for annotator in self._annotators:

@@ -3,12 +3,11 @@
 import functools
 from typing import Any
 
-import numpy as np
-
 from selfie_localizer import boxes, params
 from selfie_localizer.annotators.annotator import Annotator, version_of
+from selfie_localizer.annotators.network_answer import answer
 from selfie_localizer.network import onnx_file, starter_network
-from selfie_localizer.photos.decode import Pixels, resize
+from selfie_localizer.photos.decode import Pixels
 
 
 class Starter(Annotator):
@@ -26,13 +25,7 @@ class Starter(Annotator):
         self._path = starter_network.onnx_path(self.root)
 
     def locate(self, pixels: Pixels) -> tuple[boxes.Boxes, float] | None:
-        small = resize(pixels, starter_network.IMAGE_SIZE)
-        numbers = self._network(small[None])[0].astype(np.float64)
-        # On some picture of the world, a network may come to no number.
-        if not np.isfinite(numbers).all():
-            return None
-        height, width = pixels.shape[:2]
-        return boxes.clip(boxes.scale(numbers[:4], width, height), width, height), float(np.clip(numbers[4], 0, 1))
+        return answer(self._network, starter_network.IMAGE_SIZE, pixels)
 
     @functools.cached_property
     def _network(self) -> Any:

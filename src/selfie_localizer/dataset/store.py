@@ -23,6 +23,9 @@ Split = Literal["train", "validation", "test"]
 FIT, TEST = Path("build/store/fit"), Path("build/store/test")
 # `verdict` of an image without any face.
 NEGATIVE = "negative"
+# The file beside a trained model, and among the artifacts of a served one, that names the images of its train split:
+# their SHA-256 in hex, one a line.
+TRAINED_ON = "trained_on.txt"
 COLUMNS = ["image", "sha256", "split", "width", "height", "verdict", "annotators", "spread", *boxes.SIDES]
 
 

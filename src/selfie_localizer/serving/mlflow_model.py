@@ -18,6 +18,7 @@ from typing import Any
 
 import selfie_localizer
 from selfie_localizer import files
+from selfie_localizer.dataset.store import TRAINED_ON
 from selfie_localizer.dependencies import SOURCE, closure
 from selfie_localizer.serving import network_formats
 from selfie_localizer.tracking.resilient_run import mlflow_at
@@ -39,7 +40,7 @@ def log_served(
     """Logs the served model.
 
     Args:
-        model_keras: The trained `.keras` file.
+        model_keras: The trained `.keras` file; the list beside it of what it was trained on is logged too.
         meta: What is known of it, at least `image_size`; kept with the model and shown as its metadata.
         run_id: The run that it belongs to; None logs it without a run.
         name: Name of the logged model in the run.
@@ -97,12 +98,15 @@ def _built(model_keras: Path, meta: Mapping[str, Any]) -> Iterator[dict[str, Any
         model = inference.load(model_keras)
         network_formats.write(model, "onnx", int(meta["image_size"]), work / NETWORK, model_keras)
         files.write_json(work / META, dict(meta))
+        artifacts = {"network": str(work / NETWORK), "meta": str(work / META)}
+        if (trained_on := model_keras.with_name(TRAINED_ON)).exists():
+            artifacts["trained_on"] = str(trained_on)
         for part in served_code():
             (work / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SOURCE / part, work / part)
         yield {
             "python_model": str(package / "serving/pyfunc_model.py"),
-            "artifacts": {"network": str(work / NETWORK), "meta": str(work / META)},
+            "artifacts": artifacts,
             "code_paths": [str(work / "selfie_localizer")],
             "signature": ModelSignature(Schema([ColSpec("string", "image")]), Schema(numbers)),
             "pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS],

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from selfie_localizer import files, params
-from selfie_localizer.dataset.store import FIT, Store, open_store
+from selfie_localizer.dataset.store import FIT, TRAINED_ON, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.progress import say
 from selfie_localizer.state import locked_state
@@ -153,6 +153,8 @@ def _write(
         folder.mkdir()
         loop.save_model(result.model, folder / "model.keras")
         files.write_json(folder / "meta.json", meta)
+        digests = store.table.loc[store.table["split"] == "train", "sha256"]
+        (folder / TRAINED_ON).write_text("".join(f"{digest}\n" for digest in sorted(set(digests))))
         drawing.draw(result.model, folder / "architecture.png", backbone)
         pictures.curves(result.history, folder / "curves.png", backbone)
         pictures.predictions(result.model, store, folder / "predictions.png", f"{backbone}: validation images")
