@@ -15,6 +15,8 @@ BENCHMARKS = ("dataset", "annotators", "labels", "convention", "training", "serv
 
 Verb = Callable[[argparse.Namespace], None]
 
+LOOKS = ("everyday", "evening")
+
 BOX_FORMATS = ("coco", "yolo", "voc", "labelstudio")
 
 MODEL = "models:/NAME/VERSION, models:/NAME@ALIAS, runs:/ID or a folder"
@@ -118,7 +120,7 @@ def _summary(args: argparse.Namespace) -> None:
 def _render(args: argparse.Namespace) -> None:
     from selfie_localizer.acquire.render import render
 
-    render(args.count, args.seed, args.out, workers=args.workers, scenes=args.scenes)
+    render(args.count, args.seed, args.out, workers=args.workers, scenes=args.scenes, look=args.look)
 
 
 def _fetch(args: argparse.Namespace) -> None:
@@ -226,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--scenes", type=_count, default=0, help="pictures without anybody, into negatives/ (default: 0)"
     )
+    command.add_argument("--look", choices=LOOKS, default="everyday", help="of the camera (default: everyday)")
     command.add_argument("--out", type=Path, required=True, help="a new or empty folder: images/ and truth.csv")
     command = add("fetch", _fetch, "download the UCF Selfie dataset (46,836 images) into data/")
     command.add_argument("--replace", action="store_true", help="swap what data/ holds for the dataset")

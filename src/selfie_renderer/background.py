@@ -128,6 +128,23 @@ def choose(rng: np.random.Generator) -> str:
     return names[rng.choice(len(names), p=[KINDS[n][0] for n in names])]
 
 
+def dusk(rng: np.random.Generator, picture: Floats, strength: float) -> Floats:
+    """Returns a background after sunset: blue above and the sun's last light below, with a lamp or two.
+
+    Args:
+        strength: 0 (as it is) to 1.
+    """
+    height, width = picture.shape[:2]
+    size = max(width, height)
+    above, below = b.hsv(rng.uniform(0.6, 0.75), 0.4, 0.55), b.hsv(rng.uniform(0.03, 0.09), 0.4, 1.0)
+    filtered = picture * b.mix(above, below, b.ramp(width, height, rng.normal(0, 0.5)))
+    for _ in range(int(rng.integers(1, 4))):
+        x, y, reach = rng.uniform(0, width), rng.uniform(0, 0.6) * height, size * rng.uniform(0.1, 0.4)
+        lamp = b.hsv(rng.normal(0.09, 0.02), rng.uniform(0.4, 0.8), rng.uniform(0.1, 0.45))
+        filtered = filtered + b.tint(lamp, b.spot(width, height, x, y, reach)) * (0.3 + filtered)
+    return np.clip(picture + (filtered - picture) * strength, 0, 1).astype(np.float32)
+
+
 def draw(rng: np.random.Generator, width: int, height: int, kind: str | None = None) -> Floats:
     """Paints a background.
 

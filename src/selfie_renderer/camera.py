@@ -49,6 +49,13 @@ def _bright(rng: np.random.Generator, c: NDArray[np.float64]) -> NDArray[np.floa
     return 1 - np.clip(1 - c, 0, 1) ** rng.uniform(1.4, 2.2)
 
 
+def _ember(rng: np.random.Generator, c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matt, bluish shadows and peach lights, steep between."""
+    s = np.clip(c, 0, 1) ** np.array([0.88, 1.0, 1.12])
+    low, high = np.array([0.035, 0.05, 0.1]), np.array([1.0, 0.94, 0.82])
+    return c + (low + (high - low) * s * (0.4 + 1.8 * s - 1.2 * s * s) - c) * rng.uniform(0.4, 0.8)
+
+
 # A photo app's filter: its weight, what it does to the curves, and the range of the saturation it leaves.
 _FILTERS: dict[str, tuple[float, Curve | None, tuple[float, float]]] = {
     "none": (0.64, None, (0.85, 1.15)),
@@ -60,15 +67,18 @@ _FILTERS: dict[str, tuple[float, Curve | None, tuple[float, float]]] = {
     "cool": (0.03, _cool, (0.7, 1.1)),
     "split": (0.04, _split, (0.7, 1.1)),
     "bright": (0.03, _bright, (0.7, 1.0)),
+    "ember": (0.0, _ember, (1.1, 1.35)),
 }
 
 
-def develop(rng: np.random.Generator, image: Floats) -> Bytes:
+def develop(rng: np.random.Generator, image: Floats, dusk: float = 0.0) -> Bytes:
     """Turns a clean picture into what a phone saves and an app shows.
 
     Args:
         rng: Source of all choices; the same state gives the same bytes.
         image: float32 (H, W, 3) RGB, display-referred, 0..1.
+        dusk: Above 0, the picture is darker and noisier, the phone smooths the noise, and the filter is `ember`, all
+            the more so the nearer to 1.
 
     Returns:
         uint8 (H, W, 3) RGB. Nothing has moved; only a border may cover the rim.
@@ -77,10 +87,16 @@ def develop(rng: np.random.Generator, image: Floats) -> Bytes:
     size = max(width, height)
     names = list(_FILTERS)
     name = names[rng.choice(len(names), p=[_FILTERS[n][0] for n in names])]
+    if dusk:
+        name = "ember"
     picture = _optics(rng, image.astype(np.float32), size)
     picture = _light(rng, picture)
+    if dusk:
+        picture = picture * np.float32(1 - dusk * rng.uniform(0, 0.25))
     picture = _curves(rng, picture, name)
-    picture = _noise(rng, picture)
+    picture = _noise(rng, picture, 1 + 0.6 * dusk)
+    if dusk:
+        picture = np.asarray(cv2.bilateralFilter(picture, 5, 0.08 * dusk, 2.0), np.float32)
     picture = _sharpness(rng, picture)
     if rng.random() < 0.07:
         _border(rng, picture)
@@ -163,10 +179,10 @@ def _curves(rng: np.random.Generator, image: Floats, name: str) -> Floats:
     return result
 
 
-def _noise(rng: np.random.Generator, image: Floats) -> Floats:
+def _noise(rng: np.random.Generator, image: Floats, gain: float) -> Floats:
     """Noise of the sensor: brightness in every pixel, colour in coarser grains, both more in the dark."""
     height, width = image.shape[:2]
-    strength = float(np.exp(rng.normal(-5.1, 0.6)))
+    strength = gain * float(np.exp(rng.normal(-5.1, 0.6)))
     if rng.random() < 0.08:
         strength += rng.uniform(0.01, 0.03)
     grain = rng.standard_normal((height, width), dtype=np.float32)

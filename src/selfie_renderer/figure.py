@@ -80,8 +80,8 @@ def aligned(mesh: head.Mesh, vertices: Floats) -> Floats:
     return ((vertices - own.mean(0)) * np.float32(scale) + base.mean(0)).astype(np.float32)
 
 
-def draw_figure(rng: np.random.Generator, whole: bool = False) -> Figure:
-    """Draws an adult with all that is worn, with legs if `whole`."""
+def draw_figure(rng: np.random.Generator, whole: bool = False, sunglasses: float = 0.17) -> Figure:
+    """Draws an adult with all that is worn, with legs if `whole`, with sunglasses at a share of draws."""
     mesh = head.load()
     person = head.draw_person(rng)
     looks = paint.draw_looks(rng, person)
@@ -98,7 +98,7 @@ def draw_figure(rng: np.random.Generator, whole: bool = False) -> Figure:
         style = hairstyle.Style(
             calm, min(style.volume, 0.03), max(style.length, 2.5), style.cut, style.part, style.wave
         )
-    sun = rng.random() < 0.17
+    sun = rng.random() < sunglasses
     glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < 0.16 else None
 
     normals = raster.vertex_normals(morphed, mesh.faces["body"])

@@ -50,25 +50,29 @@ def _unit(vector: list[float] | NDArray[np.floating]) -> Floats:
     return v / np.linalg.norm(v)
 
 
-def _warmth(rng: np.random.Generator, spread: float) -> Floats:
+def _warmth(rng: np.random.Generator, spread: float, mean: float = 0.0) -> Floats:
     """Returns a light's colour, from candle-warm to sky-blue, with mean 1."""
-    w = float(rng.normal(0, spread))
+    w = float(rng.normal(mean, spread))
     colour = np.array([1 + 0.5 * w, 1 + 0.05 * w, 1 - 0.6 * w], np.float32)
     return np.clip(colour, 0.3, 2) / np.clip(colour, 0.3, 2).mean()
 
 
-def draw_light(rng: np.random.Generator, surroundings: Floats) -> Light:
+def draw_light(rng: np.random.Generator, surroundings: Floats, dusk: float = 0.0) -> Light:
     """Draws the light of a place.
 
     Args:
         surroundings: Mean display-referred colour of the background (3,), which tints what comes from around.
+        dusk: Above 0, the key light is a lamp or the low sun at the side, the warmer the nearer to 1.
     """
     tint = linear(surroundings) + 0.05
     tint = 0.6 + 0.4 * tint / tint.mean()
     kind = rng.choice(["window", "sun", "overcast", "flash", "lamp", "back"], p=[0.29, 0.16, 0.2, 0.12, 0.15, 0.08])
     azimuth, height = rng.uniform(-1.3, 1.3), rng.uniform(0.0, 0.9)
     strength, ambient, softness, warm = 1.0, 0.35, 0.5, 0.12
-    if kind == "sun":
+    if dusk:
+        strength, ambient, softness = 1.0, 0.35 - 0.1 * dusk, 0.5
+        azimuth, height = rng.choice([-1, 1]) * rng.uniform(0.1, 0.6 + 0.4 * dusk), rng.uniform(0, 0.6)
+    elif kind == "sun":
         strength, ambient, softness, height = 1.5, 0.3, 0.05, rng.uniform(0.35, 1.2)
     elif kind == "overcast":
         strength, ambient, softness, height = 0.45, 0.65, 0.9, rng.uniform(0.6, 1.2)
@@ -86,7 +90,7 @@ def draw_light(rng: np.random.Generator, surroundings: Floats) -> Light:
     sky, ground, front, left, right = ((level * 2.2 * s * tint).astype(np.float32) for s in shares)
     return Light(
         key,
-        (strength * _warmth(rng, warm)).astype(np.float32),
+        (strength * _warmth(rng, warm, 0.55 * dusk)).astype(np.float32),
         fill,
         (rng.uniform(0, 0.35) * strength * _warmth(rng, 0.35)).astype(np.float32),
         sky * _warmth(rng, 0.08),

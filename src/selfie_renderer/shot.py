@@ -1,6 +1,6 @@
 """Taking the picture: where camera, head and hands are, how the face is framed, and the person before a background."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from selfie_renderer import figure, head, light, parts, phone, pose, raster, truth
 from selfie_renderer.figure import Figure, Posed
+from selfie_renderer.looks import EVERYDAY, Look
 from selfie_renderer.materials import shade_lens
 from selfie_renderer.skin import unit
 
@@ -15,30 +16,35 @@ Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 FINE = 1.4  # The person is rendered this much finer than the picture and scaled down, which smooths edges.
-# Held at arm's length, in a mirror, or taken by someone else: how often.
-KINDS = {"arm": 0.54, "mirror": 0.08, "portrait": 0.38}
 # What cuts through what: hair and things worn each against the body.
 LAYERS = np.array(
     [{"HAIR": 1}.get(m.name, 2 * (m.name in ("CLOTH", "HAT", "PLASTIC"))) for m in parts.Material], np.uint8
 )
 WAIST = 0.35  # The mesh ends here (rest height); a picture never shows it, but where there are legs.
-GROUPS = 0.22  # Share of the pictures with one to four others.
 CLEARLY = 0.8  # Others' faces have at most this share of the area of the largest, which is the wanted one.
 
 
 @dataclass(frozen=True)
 class View:
-    """How a person's points come to the picture: pixels = middle + focal * (x, -y) / distance, origin top left."""
+    """How a person's points come to the picture: pixels = middle + focal * (x, -y) / distance, origin top left.
+
+    A wide-angle lens then moves them outwards from the picture's centre: where its corners are, by the share `stretch`.
+    """
 
     focal: float
     middle: Floats
     distance: float
+    centre: Floats = field(default_factory=lambda: np.zeros(2, np.float32))
+    stretch: float = 0.0
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
         """Returns pixels (P, 2) and distances from the camera (P,) of points in camera space (P, 3)."""
         depth = self.distance - points[:, 2]
         safe = np.maximum(depth, 0.05)[:, None]
         at = self.middle + self.focal * points[:, :2] * [1, -1] / safe
+        if self.stretch:
+            out = at - self.centre
+            at = at + self.stretch * np.minimum((out**2).sum(1) / (self.centre**2).sum(), 2)[:, None] * out
         return at.astype(np.float32), depth.astype(np.float32)
 
 
@@ -98,24 +104,33 @@ def _shows_hand(posed: Posed, view: View, width: int, height: int) -> bool:
     return bool((hand & inside).any())
 
 
-def _camera(rng: np.random.Generator, kind: str) -> tuple[Floats, float]:
+def _camera(rng: np.random.Generator, kind: str, look: Look) -> tuple[Floats, float]:
     """Draws where the camera is from the face (decimetres, in the body's frame) and its roll."""
-    distance = {"arm": rng.uniform(3.6, 6.2), "mirror": rng.uniform(9, 16), "portrait": rng.uniform(9, 20)}[kind]
+    distance = {"arm": rng.uniform(*look.arm), "mirror": rng.uniform(9, 16), "portrait": rng.uniform(9, 20)}[kind]
     azimuth = rng.normal(0, 0.3)
-    lift = {"arm": rng.normal(0.16, 0.2), "mirror": rng.normal(-0.05, 0.1), "portrait": rng.normal(0.03, 0.09)}[kind]
+    lift = {"arm": rng.normal(look.lift, 0.2), "mirror": rng.normal(-0.05, 0.1), "portrait": rng.normal(0.03, 0.09)}[
+        kind
+    ]
     roll = rng.normal(0, 0.12 if kind == "arm" else 0.04)
     direction = [np.sin(azimuth) * np.cos(lift), np.sin(lift), np.cos(azimuth) * np.cos(lift)]
     return np.array(direction, np.float32) * np.float32(distance), float(roll)
 
 
 def _frame(
-    rng: np.random.Generator, posed: Posed, width: int, height: int, wanted: float, at: NDArray[np.floating] | None
+    rng: np.random.Generator,
+    posed: Posed,
+    width: int,
+    height: int,
+    wanted: float,
+    at: NDArray[np.floating] | None,
+    look: Look = EVERYDAY,
 ) -> View:
     """Chooses focal length and middle so that the face gets a size and a place.
 
     Args:
         wanted: Side of the square as large as the face's box, as a share of the picture's side (root of the areas).
         at: Where the box's middle goes, as shares of width and height; drawn if None.
+        look: Whose lens it is, and how high in the picture a place that is drawn lies.
     """
     distance = float(posed.camera[2])
     unit = View(1.0, np.zeros(2, np.float32), distance)
@@ -129,7 +144,7 @@ def _frame(
     focal = min(focal, most * width / w, 1.02 * most * height / h)
     if at is None:
         share = h * focal / height
-        at = np.array([rng.normal(0.5, 0.075), rng.normal(0.26 + 0.4 * share, 0.07)], np.float32)
+        at = np.array([rng.normal(0.5, 0.075), rng.normal(0.26 + 0.4 * share - look.higher, 0.07)], np.float32)
         if rng.random() < 0.06:  # Cut by the frame.
             at = (at + rng.normal(0, 0.16, 2)).astype(np.float32)
     size = np.array([width, height])
@@ -144,7 +159,7 @@ def _frame(
     if not posed.figure.whole:
         focal = max(focal, min(need, 0.9 * width / w))
     middle = (at * size - centre * focal).astype(np.float32)
-    return View(float(focal), middle, distance)
+    return View(float(focal), middle, distance, (size / 2).astype(np.float32), look.stretch)
 
 
 def _paint_person(posed: Posed, view: View, picture: Floats, glow: light.Light) -> Floats:
@@ -220,28 +235,28 @@ def _stand(rng: np.random.Generator, who: Figure, kind: str, camera: Floats, rol
     return figure.place(who, things, posture, camera, roll)
 
 
-def choose(rng: np.random.Generator) -> str:
-    """Returns a random kind of shot, one of `KINDS`."""
-    return str(rng.choice(list(KINDS), p=list(KINDS.values())))
+def choose(rng: np.random.Generator, look: Look = EVERYDAY) -> str:
+    """Returns a random kind of shot, one of the look's."""
+    return str(rng.choice(list(look.kinds), p=list(look.kinds.values())))
 
 
-def take(rng: np.random.Generator, picture: Floats, kind: str) -> tuple[Floats, Box]:
+def take(rng: np.random.Generator, picture: Floats, kind: str, look: Look = EVERYDAY) -> tuple[Floats, Box]:
     """Puts one person, or a group of up to five, before a background.
 
     Args:
-        kind: One of `KINDS`.
+        kind: One of the look's.
         picture: float32 (H, W, 3), display-referred.
 
     Returns:
         The picture, and x1, y1, x2, y2 of the clearly largest face in pixels.
     """
     height, width = picture.shape[:2]
-    glow = light.draw_light(rng, picture.mean((0, 1)))
-    camera, roll = _camera(rng, kind)
-    wanted = float(np.clip(np.exp(rng.normal(np.log(0.42), 0.26)), 0.13, 0.8))
+    glow = light.draw_light(rng, picture.mean((0, 1)), look.dusk)
+    camera, roll = _camera(rng, kind, look)
+    wanted = float(np.clip(np.exp(rng.normal(np.log(look.face), 0.26)), 0.13, 0.8))
     at = None
-    others = int(rng.choice([1, 2, 3, 4], p=[0.5, 0.25, 0.15, 0.1])) if rng.random() < GROUPS else 0
-    whole = kind != "arm" and rng.random() < 0.13
+    others = int(rng.choice([1, 2, 3, 4], p=[0.5, 0.25, 0.15, 0.1])) if rng.random() < look.groups else 0
+    whole = kind != "arm" and rng.random() < look.whole
     if whole:  # From head to foot, or half of that.
         wanted = float(rng.uniform(0.07, 0.22))
         at = np.array([rng.normal(0.5, 0.13), rng.uniform(0.14, 0.45)])
@@ -253,13 +268,13 @@ def take(rng: np.random.Generator, picture: Floats, kind: str) -> tuple[Floats, 
     elif rng.random() < 0.05:  # So close that the frame cuts forehead, chin or cheeks.
         wanted = float(rng.uniform(0.75, 1.15))
         at = rng.normal(0.5, 0.07, 2)
-    posed = _stand(rng, figure.draw_figure(rng, whole), kind, camera, roll)
-    view = _frame(rng, posed, width, height, wanted, at)
+    posed = _stand(rng, figure.draw_figure(rng, whole, look.sunglasses), kind, camera, roll)
+    view = _frame(rng, posed, width, height, wanted, at, look)
     if kind == "arm" and _shows_hand(posed, view, width, height):
         posed = _stand(rng, posed.figure, "portrait", camera, roll)
-        view = _frame(rng, posed, width, height, wanted, at)
+        view = _frame(rng, posed, width, height, wanted, at, look)
     box = truth.box(view.project(posed.body)[0], width, height)
-    friends = _friends(rng, others, box, width, height)
+    friends = _friends(rng, others, box, width, height, look)
     for friend, further, _ in (f for f in friends if not f[2]):
         picture = _paint_person(friend, further, picture, glow)
     picture = _paint_person(posed, view, picture, glow)
@@ -268,7 +283,9 @@ def take(rng: np.random.Generator, picture: Floats, kind: str) -> tuple[Floats, 
     return picture, box
 
 
-def _friends(rng: np.random.Generator, count: int, box: Box, width: int, height: int) -> list[tuple[Posed, View, bool]]:
+def _friends(
+    rng: np.random.Generator, count: int, box: Box, width: int, height: int, look: Look
+) -> list[tuple[Posed, View, bool]]:
     """Places others beside, behind and before the one whose face is `box`, from cheek to cheek to far behind.
 
     Returns:
@@ -282,8 +299,10 @@ def _friends(rng: np.random.Generator, count: int, box: Box, width: int, height:
     for k in range(count):
         far = rng.random() < 0.2
         share = np.sqrt(rng.uniform(0.04, 0.3) if far else rng.uniform(0.4, CLEARLY))  # Of the face's width and height.
-        camera, roll = _camera(rng, "portrait")
-        friend = _stand(rng, figure.draw_figure(rng, far), "portrait", camera, roll + rng.normal(0, 0.12))
+        camera, roll = _camera(rng, "portrait", look)
+        friend = _stand(
+            rng, figure.draw_figure(rng, far, look.sunglasses), "portrait", camera, roll + rng.normal(0, 0.12)
+        )
         # Two faces touch where their middles are half their widths apart.
         apart = (1 + share) / 2 * rng.uniform(0.95, 1.8) + (k // 2) * rng.uniform(0.8, 1.2)
         spot = [(x1 + x2) / 2 + side * apart * w, (y1 + y2) / 2 + h * rng.normal(-0.1, 0.3)]

@@ -52,6 +52,16 @@ def test_the_folder_holds_jpegs_and_their_true_boxes(tmp_path: Path) -> None:
         assert np.abs(image.astype(int) - expected).mean() < 12  # What JPEG loses.
 
 
+def test_a_look_is_another_sample_of_the_same_seed(tmp_path: Path) -> None:
+    render(2, 3, tmp_path / "one", workers=1, scenes=1, look="evening")
+    render(3, 3, tmp_path / "two", workers=2, scenes=1, look="evening")
+    render(2, 3, tmp_path / "everyday", workers=1, scenes=1)
+    one, two, everyday = (_content(tmp_path / name) for name in ("one", "two", "everyday"))
+    assert {k: v for k, v in one.items() if k != "truth.csv"}.items() <= two.items()
+    assert one.keys() == everyday.keys()
+    assert not one.items() & everyday.items()
+
+
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -66,6 +66,42 @@ def test_the_true_face_is_clearly_the_largest_of_up_to_five() -> None:
     assert 0.1 < np.mean(np.array(counts) > 1) < 0.35
 
 
+@pytest.mark.parametrize("stretch", [0.0, 0.4])
+def test_a_wide_angle_lens_moves_points_outwards_from_the_centre(stretch: float) -> None:
+    centre = np.array([50, 50], np.float32)
+    view = shot.View(100, centre, 4, centre, stretch)
+    points, depth = view.project(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 2, 0]], np.float32))
+    # 25 pixels from the centre, whose corners are 71 away: 1 + 0.4 / 8 times as far. In the corner, 1.4 times.
+    side, corner = 25 * (1 + stretch / 8), 50 * (1 + stretch)
+    expected = [[50, 50], [50 + side, 50], [50, 50 - side], [50 + corner, 50 - corner]]
+    np.testing.assert_allclose(points, expected, rtol=1e-5)
+    assert (depth == 4).all()
+
+
+def test_an_evening_is_another_camera_than_everyday() -> None:
+    for index in range(4):
+        everyday, box = render.render_image(3, index, 64)
+        named, same = render.render_image(3, index, 64, look="everyday")
+        np.testing.assert_array_equal(everyday, named)
+        assert box == same
+        evening, other = render.render_image(3, index, 64, look="evening")
+        assert evening.shape[0] > evening.shape[1]  # Upright.
+        assert everyday.shape != evening.shape or (everyday != evening).any()
+        assert boxes.is_box(other)
+        scenes = [render.render_scene(3, index, 64, look=look) for look in ("everyday", "evening")]
+        assert np.array_equal(scenes[0], render.render_scene(3, index, 64))
+        assert scenes[0].tobytes() != scenes[1].tobytes()
+
+
+def test_evenings_are_darker_and_warmer() -> None:
+    means = {
+        look: np.mean([render.render_scene(4, index, 48, look).mean((0, 1)) for index in range(30)], 0)
+        for look in ("everyday", "evening")
+    }
+    assert means["evening"].mean() < 0.8 * means["everyday"].mean()
+    assert means["evening"][0] / means["evening"][2] > 1.1 * means["everyday"][0] / means["everyday"][2]
+
+
 def test_a_page_of_two_fields_moves_the_box_with_its_photo() -> None:
     def take(rng: np.random.Generator, width: int, height: int) -> tuple[NDArray[np.float32], render.Box]:
         """A grey photo whose face is a red rectangle."""

@@ -17,12 +17,12 @@ T = TypeVar("T")
 _CHUNK = 8  # Images that one call of a worker renders.
 
 
-def _selfies(indices: range, seed: int) -> list[tuple[bytes, Box, int, int]]:
-    return [encode_image(seed, index) for index in indices]
+def _selfies(indices: range, seed: int, look: str) -> list[tuple[bytes, Box, int, int]]:
+    return [encode_image(seed, index, look) for index in indices]
 
 
-def _scenes(indices: range, seed: int) -> list[bytes]:
-    return [encode_scene(seed, index) for index in indices]
+def _scenes(indices: range, seed: int, look: str) -> list[bytes]:
+    return [encode_scene(seed, index, look) for index in indices]
 
 
 def _all(work: Callable[[range], list[T]], count: int, workers: int) -> Iterator[T]:
@@ -31,12 +31,13 @@ def _all(work: Callable[[range], list[T]], count: int, workers: int) -> Iterator
         yield from chunk
 
 
-def render(count: int, seed: int, out: Path, workers: int = 0, scenes: int = 0) -> None:
+def render(count: int, seed: int, out: Path, workers: int = 0, scenes: int = 0, look: str = "everyday") -> None:
     """Renders `count` selfies into `out`: `images/*.jpg` and `truth.csv` (image,x1,y1,x2,y2,width,height).
 
-    With `scenes`, so many pictures without anybody go into `negatives/`.
+    With `scenes`, so many pictures without anybody go into `negatives/`. `look` is one of `selfie_renderer.looks`.
 
-    Image i of a seed is the same bytes for any count and any number of workers. The folder appears when it is whole.
+    Image i of a seed and a look is the same bytes for any count and any number of workers. The folder appears when it
+    is whole.
 
     Raises:
         UserError: `out` exists and is not an empty folder, or cannot be written.
@@ -48,12 +49,12 @@ def render(count: int, seed: int, out: Path, workers: int = 0, scenes: int = 0) 
             (temporary / "images").mkdir(parents=True)
             rows = []
             for index, (data, box, width, height) in enumerate(
-                progress.track(_all(partial(_selfies, seed=seed), count, workers), count, "render")
+                progress.track(_all(partial(_selfies, seed=seed, look=look), count, workers), count, "render")
             ):
                 name = f"{seed:04d}-{index:06d}.jpg"
                 (temporary / "images" / name).write_bytes(data)
                 rows.append((name, *(round(v, 1) for v in box), width, height))
-            for index, scene in enumerate(_all(partial(_scenes, seed=seed), scenes, workers)):
+            for index, scene in enumerate(_all(partial(_scenes, seed=seed, look=look), scenes, workers)):
                 (temporary / "negatives").mkdir(exist_ok=True)
                 (temporary / "negatives" / f"{seed:04d}-{index:06d}.jpg").write_bytes(scene)
             columns = ["image", "x1", "y1", "x2", "y2", "width", "height"]
