@@ -13,8 +13,10 @@ Shape = tuple[int | None, ...]
 
 # A new network answers with a box of this half side in the middle of the image: about the mean selfie.
 FIRST_HALF_SIDE = 0.22
-# Its inverse under softplus, the bias of whatever predicts a distance.
+# Its inverse under softplus, the bias of whatever predicts a distance relative to the image.
 FIRST_DISTANCE = math.log(math.expm1(FIRST_HALF_SIDE))
+# Cells that a distance of 1 is as long as: an image of 128 px at stride 16.
+UNIT = 8
 # From 0.1 to 0.4 all do as well; see docs/quality.md.
 SAME_FACE = 0.3
 
@@ -54,11 +56,12 @@ def cell_centres(height: Tensor, width: Tensor) -> Tensor:
     return ops.reshape(ops.stack(ops.meshgrid(x, y), axis=-1), (-1, 2))
 
 
-def cell_boxes(distances: Tensor) -> Tensor:
+def cell_boxes(distances: Tensor, unit: int | None) -> Tensor:
     """Returns the box that each cell proposes: its centre minus and plus four distances above 0.
 
     Args:
-        distances: Before their softplus, relative to the image, (B, h, w, 4): left, top, right, bottom.
+        distances: Before their softplus, (B, h, w, 4): left, top, right, bottom.
+        unit: Cells that a distance of 1 is as long as; None are all of the map.
 
     Returns:
         `x1, y1, x2, y2` relative to the image, float32 (B, h * w, 4).
@@ -67,6 +70,9 @@ def cell_boxes(distances: Tensor) -> Tensor:
     centres = cell_centres(height, width)
     signs = ops.convert_to_tensor([-1.0, -1.0, 1.0, 1.0], dtype="float32")
     reach = ops.softplus(ops.reshape(ops.cast(distances, "float32"), (-1, height * width, 4)))
+    if unit:
+        sides = ops.cast(ops.stack([width, height, width, height]), "float32")
+        reach = reach * (unit / sides)
     return ops.concatenate([centres, centres], axis=-1)[None] + signs * reach
 
 
@@ -75,24 +81,35 @@ class AttentionBox(keras.layers.Layer):
     """Averages the boxes that the cells of a feature map propose, weighted by a softmax over the cells.
 
     Each cell proposes its own centre minus and plus four distances above 0, so that any average is a box in order;
-    nothing but the cell's centre knows where the cell is, so that a shifted face shifts the box with it.
+    nothing but the cell's centre knows where the cell is, so that a shifted face shifts the box with it. Distances are
+    measured in cells, so that what was learned at one size of the image holds at another.
 
     Of two faces the average would lie between them. So outside of training a proposal that overlaps with that of the
     most attended cell by an IoU below `SAME_FACE` counts for less, down to nothing where they are apart.
 
-    Call with `[distances (B, h, w, 4), logits (B, h, w, 1), features (B, h, w, C)]`: distances before their softplus,
-    relative to the image; left, top, right, bottom. Returns, in float32, the box (B, 4), `x1, y1, x2, y2` relative to
-    the image, and the features (B, C) averaged with the same weights.
+    Args:
+        unit: Cells that a distance of 1 is as long as; None are all of the map, as in models that were saved before
+            there was a unit.
+        kwargs: As in Keras.
+
+    Call with `[distances (B, h, w, 4), logits (B, h, w, 1), features (B, h, w, C)]`: distances before their softplus;
+    left, top, right, bottom. Returns, in float32, the box (B, 4), `x1, y1, x2, y2` relative to the image, and the
+    features (B, C) averaged with the same weights.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, unit: int | None = None, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.unit = unit
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {**super().get_config(), "unit": self.unit}
 
     def call(self, inputs: list[Tensor], training: bool | None = None) -> tuple[Tensor, Tensor]:
         """See the class."""
         distances, logits, features = inputs
         height, width = ops.shape(distances)[1:3]
-        proposals = cell_boxes(distances)
+        proposals = cell_boxes(distances, self.unit)
         weights = ops.softmax(ops.reshape(logits, (-1, height * width, 1)), axis=1)
         if not training:
             most = ops.cast(ops.equal(weights, ops.max(weights, axis=1, keepdims=True)), "float32")
@@ -137,17 +154,24 @@ class WithCells(keras.layers.Layer):
     """Puts what each cell of the attention says behind the localizer's own answer, for a loss that trains each cell.
 
     Call with `[answer (B, 5), distances (B, h, w, 4), logits (B, h, w, 1)]`; returns float32 (B, 5 + 5 h w): the
-    answer, then for each cell the box that it proposes and its logit.
+    answer, then for each cell the box that it proposes and its logit. `unit` is as in `AttentionBox`.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, unit: int | None = None, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.unit = unit
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs."""
+        return {**super().get_config(), "unit": self.unit}
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         """See the class."""
         answer, distances, logits = inputs
         height, width = distances.shape[1:3]
-        cells = ops.concatenate([cell_boxes(distances), ops.reshape(logits, (-1, height * width, 1))], axis=-1)
+        cells = ops.concatenate(
+            [cell_boxes(distances, self.unit), ops.reshape(logits, (-1, height * width, 1))], axis=-1
+        )
         return ops.concatenate([answer, ops.reshape(cells, (-1, 5 * height * width))], axis=-1)
 
     def compute_output_shape(self, input_shape: list[Shape]) -> Shape:

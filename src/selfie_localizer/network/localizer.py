@@ -1,5 +1,6 @@
 """The localizer: backbone, neck, vectorizer and head as one Keras model from pixels to a box with a score."""
 
+import math
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ from keras import layers as kl
 from selfie_localizer import params
 from selfie_localizer.errors import UsageError
 from selfie_localizer.network import backbones, starter_weights
-from selfie_localizer.network.layers import FIRST_DISTANCE, AttentionBox, CentreSizeBox, ResizeLike, WithCells
+from selfie_localizer.network.layers import FIRST_HALF_SIDE, UNIT, AttentionBox, CentreSizeBox, ResizeLike, WithCells
 
 Tensor = Any
 BACKBONE = "backbone"
@@ -61,7 +62,10 @@ def with_cells(model: keras.Model) -> keras.Model:
         model: As `build` returns it, with the attention vectorizer and an image size.
     """
     cells = [model.get_layer(name).output for name in ("head_distances", "head_attention")]
-    return keras.Model(model.input, WithCells(name="with_cells")([model.output, *cells]), name="localizer_with_cells")
+    unit = model.get_layer("head_box").unit
+    return keras.Model(
+        model.input, WithCells(unit, name="with_cells")([model.output, *cells]), name="localizer_with_cells"
+    )
 
 
 def freeze(model: keras.Model, frozen: bool = True) -> None:
@@ -105,12 +109,14 @@ def _attention(middle: Tensor, deep: Tensor, width: int) -> tuple[Tensor, Tensor
         x = kl.Conv2D(width, 3, padding="same", use_bias=False, name=f"vectorizer_conv{index}")(x)
         x = kl.BatchNormalization(momentum=0.9, name=f"vectorizer_norm{index}")(x)
         x = kl.Activation("relu", name=f"vectorizer_relu{index}")(x)
-    first = keras.initializers.Constant(FIRST_DISTANCE)
+    # Where the size is open, the first box is that of an image of as many cells as the unit.
+    half = FIRST_HALF_SIDE * (middle.shape[1] or UNIT) / UNIT
+    first = keras.initializers.Constant(math.log(math.expm1(half)))
     distances = kl.Conv2D(
         4, 1, kernel_initializer=_small(), bias_initializer=first, dtype="float32", name="head_distances"
     )(x)
     logits = kl.Conv2D(1, 1, kernel_initializer=_small(), dtype="float32", name="head_attention")(x)
-    return AttentionBox(name="head_box")([distances, logits, x])
+    return AttentionBox(UNIT, name="head_box")([distances, logits, x])
 
 
 def _small() -> keras.initializers.Initializer:
