@@ -1,8 +1,8 @@
 """Looks: how the owner of a camera takes selfies, and with what. One is what weights learn from, the others are apart.
 
 `EVERYDAY` has the variety of many people's selfies; starter weights are learned from nothing else. `EVENING` is one
-person's way: a wide-angle lens held close, after sunset or under lamps, upright, with one app's filter. What it differs
-by comes from outside of the former's ranges, and how strongly is in `arm` and `dusk` alone.
+person's way: a wide-angle lens held close, after sunset or under lamps, upright, with one app's filter. How much its
+pictures differ is in `stretch` (where points lie) and `dusk` (their light and colour).
 """
 
 from collections.abc import Mapping
@@ -25,6 +25,7 @@ class Look:
         groups: Share with one to four others.
         whole: Share with a person from head to foot, among those not taken at arm's length.
         pages: Share of collages, posters and screenshots.
+        turning: How widely heads turn, nod and tilt, against everyday's 1.
         sunglasses: Share of the people who wear them.
         places: Kinds of background and how often; where empty, as `background.KINDS` says.
         dusk: How far light, exposure, noise and the filter are those of an evening, 0..1.
@@ -41,6 +42,7 @@ class Look:
     groups: float = 0.22
     whole: float = 0.13
     pages: float = 0.06
+    turning: float = 1.0
     sunglasses: float = 0.17
     places: Mapping[str, float] = field(default_factory=dict)
     dusk: float = 0.0
@@ -50,18 +52,19 @@ EVERYDAY = Look()
 EVENING = Look(
     shapes={0.5625: 0.5, 0.8: 0.5},
     landscape=0.0,
-    kinds={"arm": 0.92, "mirror": 0.08},
-    arm=(2.4, 3.6),
-    lift=0.3,
-    stretch=0.3,
+    kinds={"arm": 0.7, "mirror": 0.05, "portrait": 0.25},
+    arm=(2.8, 4.2),
+    lift=0.16,
+    stretch=0.5,
     face=0.36,
-    higher=0.07,
+    higher=0.02,
     groups=0.08,
     whole=0.0,
     pages=0.0,
+    turning=0.4,
     sunglasses=0.04,
     places={"room": 0.2, "bed": 0.08, "wall": 0.08, "car": 0.06, "lights": 0.18, "street": 0.12, "town": 0.08,
             "coast": 0.12, "mountains": 0.04, "park": 0.04},
-    dusk=1.0,
+    dusk=0.7,
 )  # fmt: skip
 LOOKS = {"everyday": EVERYDAY, "evening": EVENING}

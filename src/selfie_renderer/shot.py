@@ -48,20 +48,23 @@ class View:
         return at.astype(np.float32), depth.astype(np.float32)
 
 
-def _posture(rng: np.random.Generator, kind: str, camera: Floats, face: Floats) -> tuple[pose.Pose, str | None]:
+def _posture(
+    rng: np.random.Generator, kind: str, camera: Floats, face: Floats, turning: float
+) -> tuple[pose.Pose, str | None]:
     """Draws head and arms; returns them and the side of the hand that holds a phone in sight, if any.
 
     Args:
         kind: `arm` (held at arm's length), `mirror` or `portrait`.
         camera: Where the camera is from the face, in the body's frame.
         face: Middle of the face in the body's frame.
+        turning: How widely heads turn, nod and tilt, against everyday's 1.
     """
     yaw = float(np.arctan2(camera[0], camera[2]))
     lift = float(np.arctan2(camera[1], np.hypot(camera[0], camera[2])))
     spread = 0.5 if rng.random() < 0.15 else 0.17
-    turn = 0.75 * yaw + rng.normal(0, spread)
-    nod = -0.6 * lift + rng.normal(0.02, 0.12)
-    tilt = rng.normal(0, 0.4 if rng.random() < 0.08 else 0.14)
+    turn = 0.75 * yaw + rng.normal(0, spread * turning)
+    nod = -0.6 * lift + rng.normal(0.02, 0.12 * turning)
+    tilt = rng.normal(0, (0.4 if rng.random() < 0.08 else 0.14) * turning)
     turned = pose.rotation(float(np.clip(turn, -1.1, 1.1)), float(np.clip(nod, -0.5, 0.5)), tilt)
     hands = {s: np.array([k * 2.3, 0.6, 0.6]) + rng.normal(0, 0.15, 3) for s, k in (("l", 1.0), ("r", -1.0))}
     grip = {"l": 0.5, "r": 0.5}
@@ -224,11 +227,13 @@ def _displayed(linear: Floats) -> Floats:
     return np.where(value > 0.8, 0.8 + 0.2 * (1 - np.exp((0.8 - value) / 0.2)), value).astype(np.float32)
 
 
-def _stand(rng: np.random.Generator, who: Figure, kind: str, camera: Floats, roll: float) -> Posed:
+def _stand(
+    rng: np.random.Generator, who: Figure, kind: str, camera: Floats, roll: float, turning: float = 1.0
+) -> Posed:
     """Poses a figure for a camera."""
     mesh = head.load()
     face = who.morphed[truth.face_patch()].mean(0)
-    posture, held = _posture(rng, kind, camera, face)
+    posture, held = _posture(rng, kind, camera, face, turning)
     things = []
     if held is not None:
         things.append(phone.build(rng, mesh, who.morphed, posture, held, camera))
@@ -268,10 +273,10 @@ def take(rng: np.random.Generator, picture: Floats, kind: str, look: Look = EVER
     elif rng.random() < 0.05:  # So close that the frame cuts forehead, chin or cheeks.
         wanted = float(rng.uniform(0.75, 1.15))
         at = rng.normal(0.5, 0.07, 2)
-    posed = _stand(rng, figure.draw_figure(rng, whole, look.sunglasses), kind, camera, roll)
+    posed = _stand(rng, figure.draw_figure(rng, whole, look.sunglasses), kind, camera, roll, look.turning)
     view = _frame(rng, posed, width, height, wanted, at, look)
     if kind == "arm" and _shows_hand(posed, view, width, height):
-        posed = _stand(rng, posed.figure, "portrait", camera, roll)
+        posed = _stand(rng, posed.figure, "portrait", camera, roll, look.turning)
         view = _frame(rng, posed, width, height, wanted, at, look)
     box = truth.box(view.project(posed.body)[0], width, height)
     friends = _friends(rng, others, box, width, height, look)
