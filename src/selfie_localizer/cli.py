@@ -81,7 +81,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from selfie_localizer.app.predict import predict
 
-    predict(args.paths, args.model, args.format, args.draw, args.min_score)
+    predict(args.paths, args.model, args.format, args.draw, args.min_score, args.second_look)
 
 
 def _promote(args: argparse.Namespace) -> None:
@@ -208,6 +208,11 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="S",
         help="leave out boxes with a score below S, 0 to 1; auto takes what evaluate recommends for the model",
+    )
+    command.add_argument(
+        "--second-look",
+        action=argparse.BooleanOptionalAction,
+        help="ask again about a crop around the first answer: more exact, twice as long; by default as it is served",
     )
     add("promote", _promote, "stage: make the best model the champion of the registry, if it passes the gates")
     command = add("rollback", _rollback, "point the champion back to the one before it; twice goes one further back")

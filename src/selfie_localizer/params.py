@@ -384,6 +384,17 @@ class Tune(Section):
         return self
 
 
+class Serving(Section):
+    """What of a trained localizer is evaluated, registered and served.
+
+    Attributes:
+        second_look: Whether the network is asked once more about a crop around its first answer, which makes the box
+            more exact and an answer twice as long.
+    """
+
+    second_look: bool = False
+
+
 class Promote(Section):
     """What a candidate must show to become champion.
 
@@ -424,6 +435,7 @@ class Params(Section):
     augment: Augment = Augment()
     train: Train = Train()
     tune: Tune = Tune()
+    serving: Serving = Serving()
     promote: Promote = Promote()
 
 

@@ -20,10 +20,11 @@ class ServedLocalizer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
 
     def load_context(self, context: Any) -> None:
         """Loads the network and runs it once, so that a server that says it is ready answers at full speed."""
-        size = json.loads(Path(context.artifacts["meta"]).read_text(encoding="utf-8"))["image_size"]
+        meta = json.loads(Path(context.artifacts["meta"]).read_text(encoding="utf-8"))
+        size = meta["image_size"]
         network = onnx_file.load(Path(context.artifacts["network"]))
         network(np.zeros((1, size, size, 3), np.uint8))
-        self._locator = Locator(network, size)
+        self._locator = Locator(network, size, looks_again=meta.get("second_look", False))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Returns the boxes, see `locator.Locator.locate`; `None` becomes JSON's `null`, which NaN would not."""
