@@ -220,7 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("status", _status, "show champion and challenger, their scores and their data")
     command.add_argument("--json", action="store_true", help="print the same as JSON")
     command = add("export", _export, "write a model as SavedModel, ONNX or LiteRT, with its preprocessing beside it")
-    command.add_argument("--format", default="savedmodel,onnx,litert", metavar="LIST", help="default: %(default)s")
+    command.add_argument(
+        "--format", default="savedmodel,onnx,litert", metavar="LIST", help="default: %(default)s; or litert_int8, too"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     command.add_argument("--model", metavar="URI", help=f"{MODEL}; the champion by default")
     command = add("summary", _summary, "show what the pipeline made and what to type next")

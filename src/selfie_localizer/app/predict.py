@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from selfie_localizer import files, params
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.network import onnx_file, starter_network
+from selfie_localizer.network.network_file import FIRST_FORM, FORMS
 from selfie_localizer.photos import listing
 from selfie_localizer.photos.decode import decode, read_bytes
 from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
 from selfie_localizer.registry import versions
-from selfie_localizer.serving import find_model, mlflow_model
+from selfie_localizer.serving import find_model
 from selfie_localizer.serving.locator import CHUNK, COLUMNS, Locator, Row
 
 Format = Literal["table", "json", "csv"]
@@ -235,13 +236,14 @@ def load(model: str | None, root: Path = Path("."), second_look: bool | None = N
             raise UserError(f"{missing}{error}") from None
         return Locator(network, starter_network.IMAGE_SIZE, limits, looks_again)
     with find_model.folder(name, root) as folder:
-        path = folder / "artifacts" / mlflow_model.NETWORK
         # A served model is asked as it would be served; it needs no TensorFlow.
-        if path.exists():
+        if any((folder / "artifacts" / form.name).exists() for form in FORMS.values()):
             try:
                 meta = find_model.meta(folder)
+                form = FORMS[meta.get("form", FIRST_FORM)]
                 looks_again = meta.get("second_look", False) if second_look is None else second_look
-                return Locator(onnx_file.load(path), meta["image_size"], limits, looks_again)
+                network = form.load(folder / "artifacts" / form.name)
+                return Locator(network, meta["image_size"], limits, looks_again)
             # The runtime's errors have nothing in common but this.
             except Exception as error:
                 raise UserError(f"{name}: cannot be loaded ({find_model.first_line(error)})") from None
