@@ -175,7 +175,7 @@ def test_known_weights_in_another_form_or_with_a_second_look_are_a_version_of_th
 def test_what_was_evaluated_in_another_form_is_not_promoted(blank: Path) -> None:
     blobs.make_model(blank, dark=0.9, normal=0.8)
     blobs.evaluate(blank, serving=params.Serving(second_look=True))
-    with pytest.raises(UserError, match="of another form or look; run `dvc repro evaluate` first"):
+    with pytest.raises(UserError, match="look that `serving` names; run `dvc repro evaluate` first"):
         promote(blobs.make_settings(), blank)
 
 

@@ -80,7 +80,8 @@ def best(settings: params.Params, root: Path) -> Candidate:
         raise UserError(f"{EVALUATION}/{backbone}.json: of another model or test split; run `dvc repro evaluate` first")
     if any(report.get(key) != getattr(settings.serving, key) for key in ("form", "second_look")):
         raise UserError(
-            f"{EVALUATION}/{backbone}.json: not of the model as `serving` says; run `dvc repro evaluate` first"
+            f"{EVALUATION}/{backbone}.json: not in the form and with the look that `serving` names; "
+            "run `dvc repro evaluate` first"
         )
     return Candidate(backbone, meta, report, settings.serving)
 
