@@ -34,7 +34,7 @@ import psutil
 
 from selfie_localizer import params
 from selfie_localizer.annotators.haar import Haar
-from selfie_localizer.network import onnx_file
+from selfie_localizer.network.network_file import FIRST_FORM, FORMS
 from selfie_localizer.photos.decode import decode, read_bytes, square
 from selfie_localizer.photos.listing import SUFFIXES
 from selfie_localizer.progress import say
@@ -145,8 +145,9 @@ def alternately(calls: list[Callable[[], object]], seconds: float) -> list[float
 
 def bare_network(model: Path, data: list[bytes]) -> dict[int, Callable[[], object]]:
     """Returns a call of the bare network for each batch size: pixels of its size in, numbers out."""
-    size = find_model.meta(model)["image_size"]
-    network = onnx_file.load(model / "artifacts" / mlflow_model.NETWORK)
+    meta = find_model.meta(model)
+    size, form = meta["image_size"], FORMS[meta.get("form", FIRST_FORM)]
+    network = form.load(model / "artifacts" / form.name)
     pixels = [square(item, size)[0] for item in data[: max(BATCHES)]]
     stacks = {batch: np.stack(list(itertools.islice(itertools.cycle(pixels), batch))) for batch in BATCHES}
     return {batch: functools.partial(network, stack) for batch, stack in stacks.items()}

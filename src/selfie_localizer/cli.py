@@ -83,7 +83,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _predict(args: argparse.Namespace) -> None:
     from selfie_localizer.app.predict import predict
 
-    predict(args.paths, args.model, args.format, args.draw, args.min_score)
+    predict(args.paths, args.model, args.format, args.draw, args.min_score, args.second_look)
 
 
 def _promote(args: argparse.Namespace) -> None:
@@ -211,13 +211,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="leave out boxes with a score below S, 0 to 1; auto takes what evaluate recommends for the model",
     )
+    command.add_argument(
+        "--second-look",
+        action=argparse.BooleanOptionalAction,
+        help="ask again about a crop around the first answer: more exact, twice as long; by default as it is served",
+    )
     add("promote", _promote, "stage: make the best model the champion of the registry, if it passes the gates")
     command = add("rollback", _rollback, "point the champion back to the one before it; twice goes one further back")
     command.add_argument("--to", metavar="VERSION", help="make this version the champion instead")
     command = add("status", _status, "show champion and challenger, their scores and their data")
     command.add_argument("--json", action="store_true", help="print the same as JSON")
     command = add("export", _export, "write a model as SavedModel, ONNX or LiteRT, with its preprocessing beside it")
-    command.add_argument("--format", default="savedmodel,onnx,litert", metavar="LIST", help="default: %(default)s")
+    command.add_argument(
+        "--format", default="savedmodel,onnx,litert", metavar="LIST", help="default: %(default)s; or litert_int8, too"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     command.add_argument("--model", metavar="URI", help=f"{MODEL}; the champion by default")
     command = add("summary", _summary, "show what the pipeline made and what to type next")

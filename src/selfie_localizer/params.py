@@ -404,6 +404,24 @@ class Tune(Section):
         return self
 
 
+class Serving(Section):
+    """What of a trained localizer is evaluated, registered and served.
+
+    Attributes:
+        form: `onnx`, float32 in ONNX Runtime, or `litert_int8`: weights of 8 bits in LiteRT, three times as fast and a
+            quarter as large.
+        max_shift_px: How far a box may lie from that of the float32 network, in pixels of the network's image, on all
+            validation images but one in a thousand, rounded up. Where two faces are as good as each other, the least
+            change of a network makes it choose the other one.
+        second_look: Whether the network is asked once more about a crop around its first answer, which makes the box
+            more exact and an answer twice as long.
+    """
+
+    form: Literal["onnx", "litert_int8"] = "onnx"
+    max_shift_px: float = Field(default=0.5, gt=0)
+    second_look: bool = False
+
+
 class Promote(Section):
     """What a candidate must show to become champion.
 
@@ -444,6 +462,7 @@ class Params(Section):
     augment: Augment = Augment()
     train: Train = Train()
     tune: Tune = Tune()
+    serving: Serving = Serving()
     promote: Promote = Promote()
 
     @model_validator(mode="after")

@@ -64,6 +64,18 @@ def test_a_keras_folder_and_a_served_model_give_the_same_boxes(folder: Path, tra
         )
 
 
+def test_a_second_look_is_taken_where_it_is_asked_for_or_params_say_so(
+    folder: Path,
+    trained: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "params.yaml").write_text("serving: {second_look: true}\n")
+    plain, asked = rows([folder], trained), rows([folder], trained, second_look=True)
+    assert plain != asked
+    assert rows([folder], trained, root=tmp_path) == asked
+    assert rows([folder], trained, root=tmp_path, second_look=False) == plain
+
+
 def test_csv_and_table_show_what_json_does(folder: Path, served: Path) -> None:  # noqa: F811
     expected = rows([folder], served)
     out = io.StringIO()

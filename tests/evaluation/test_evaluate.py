@@ -8,9 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from selfie_localizer import boxes
+from selfie_localizer import boxes, params
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation.evaluate import evaluate
+from selfie_localizer.network import inference, onnx_file
+from selfie_localizer.photos.decode import read_bytes
+from selfie_localizer.serving.locator import Locator
 from selfie_localizer.tracking import mlflow_runs
 from tests.registry import blobs
 from tests.registry.champion import forget_environment
@@ -63,6 +66,7 @@ def test_the_best_backbone_is_the_validation_splits(finished: Path) -> None:
 def test_the_metrics_of_dvc_are_few(finished: Path) -> None:
     metrics = read(finished, "metrics.json")
     assert metrics["judge"] == {"by": "truth", "images": 30, "unjudged": 10}
+    assert metrics["serving"] == {"form": "onnx", "second_look": False}
     assert set(metrics["test"]) == {"iou"}
     assert metrics["test"]["iou"] == pytest.approx({"a": 0.9025, "b": 0.81}, abs=1e-3)
 
@@ -79,6 +83,35 @@ def test_mlflow_has_the_figures_in_sections_and_the_judge_as_tags(
     assert run.data.metrics["test/iou"] == report["test"]["iou"]
     assert run.data.metrics["score/threshold"] == report["score"]["threshold"]
     assert (run.data.tags["judge"], run.data.tags["judge_images"]) == ("truth", "30")
+
+
+def test_with_a_second_look_its_boxes_are_scored_and_said_so(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_environment(monkeypatch)
+    shutil.copytree(finished, tmp_path / "copy")
+    root = tmp_path / "copy"
+    settings = params.replace(blobs.make_settings("a"), {"serving.second_look": True})
+    evaluate(settings, 1, root)
+    report = read(root, "evaluation/a.json")
+    assert (report["form"], report["second_look"]) == ("onnx", True)
+    assert read(root, "metrics.json")["serving"] == {"form": "onnx", "second_look": True}
+    network = onnx_file.load(write_onnx(root / "models/a/model.keras", tmp_path))
+    scored = pd.read_csv(root / "reports/evaluation/a.csv")
+    paths = [root / "data/images" / name for name in scored["image"]]
+    rows = Locator(network, blobs.SIZE, looks_again=True).locate(paths, read_bytes)
+    expected = pd.DataFrame(rows)[[*boxes.SIDES, "score"]]
+    pd.testing.assert_frame_equal(scored[[*boxes.SIDES, "score"]], expected, atol=1e-3, rtol=1e-3)
+    first = pd.read_csv(finished / "reports/evaluation/a.csv")
+    assert not scored["x1"].equals(first["x1"])
+    (root / "data/images" / scored["image"][0]).unlink()
+    with pytest.raises(UserError, match=r"png: cannot be read .*; `dvc checkout data.dvc` brings data/ back"):
+        evaluate(settings, 1, root)
+
+
+def write_onnx(model: Path, folder: Path) -> Path:
+    onnx_file.export(inference.load(model), folder / "network.onnx", blobs.SIZE)
+    return folder / "network.onnx"
 
 
 def test_pictures_are_drawn_of_each_backbone(finished: Path) -> None:

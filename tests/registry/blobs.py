@@ -20,6 +20,8 @@ from selfie_localizer.dataset.store import FIT, TEST, write_store
 
 SIZE = 32
 DARK = 80.0
+# One look in float32.
+FLOAT32 = params.Serving(form="onnx", second_look=False)
 
 
 def make_project(root: Path, test: int = 80, seed: int = 0, dark: bool = True, truth: bool = True) -> None:
@@ -127,7 +129,7 @@ def make_model(
     return str(meta["model_digest"])
 
 
-def evaluate(root: Path, *backbones: str) -> None:
+def evaluate(root: Path, *backbones: str, serving: params.Serving = FLOAT32) -> None:
     """Writes what the evaluate stage writes of these models and of the mean box, as far as promote reads it."""
     import keras
 
@@ -153,6 +155,7 @@ def evaluate(root: Path, *backbones: str) -> None:
             report["part_of_judge"] = False
         else:
             report |= summarise_score(scored, np.array([]))
+            report |= serving.model_dump(include={"form", "second_look"})
             report["model_digest"] = json.loads((root / "models" / name / "meta.json").read_text())["model_digest"]
         scored.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
         files.write_json(folder / f"{name}.json", report)

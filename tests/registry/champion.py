@@ -43,7 +43,8 @@ def ask_once(answers_known: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> 
     real: Callable[..., Any] = rescore.answers
 
     def remembered(registry: Any, version: str, images: Sequence[Path], label: str, timed: int = 0) -> Any:
-        model = registry.get(version).tags["model_digest"]
+        tags = registry.get(version).tags
+        model = tuple(tags.get(key) for key in ("model_digest", "form", "second_look"))
         key = model, timed, *(files.sha256(path.read_bytes()) for path in images)
         if not has_files(registry.client.get_model_version_download_uri(NAME, version)):
             return real(registry, version, images, label, timed)

@@ -7,6 +7,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from selfie_localizer import params
 from selfie_localizer.errors import UserError
 from selfie_localizer.registry.promote import promote
 from selfie_localizer.registry.rollback import rollback
@@ -153,6 +154,29 @@ def test_a_champion_whose_files_are_gone_is_registered_again_from_the_same_model
     report = blobs.read_report(blank)
     assert (report["decision"], report["champion"]) == ("champion", "2")
     assert get_tags(blank, "2")["model_digest"] == get_tags(blank, "1")["model_digest"]
+
+
+def test_known_weights_in_another_form_or_with_a_second_look_are_a_version_of_their_own(blank: Path) -> None:
+    blobs.make_model(blank, dark=0.9, normal=0.8)
+    forms = [params.Serving(), params.Serving(second_look=True), params.Serving(form="litert_int8")]
+    for number, serving in enumerate([*forms, *forms]):
+        blobs.evaluate(blank, serving=serving)
+        promote(blobs.make_settings().model_copy(update={"serving": serving}), blank)
+        assert blobs.read_report(blank)["version"] == str(number % 3 + 1)
+    tags = [get_tags(blank, version) for version in get_versions(blank)]
+    assert [(tag["form"], tag["second_look"]) for tag in tags] == [
+        ("onnx", "false"),
+        ("onnx", "true"),
+        ("litert_int8", "false"),
+    ]
+    assert len({tag["model_digest"] for tag in tags}) == 1
+
+
+def test_what_was_evaluated_in_another_form_is_not_promoted(blank: Path) -> None:
+    blobs.make_model(blank, dark=0.9, normal=0.8)
+    blobs.evaluate(blank, serving=params.Serving(second_look=True))
+    with pytest.raises(UserError, match="look that `serving` names; run `dvc repro evaluate` first"):
+        promote(blobs.make_settings(), blank)
 
 
 def test_a_model_is_logged_in_its_training_run(crowned: Path) -> None:

@@ -146,9 +146,20 @@ def test_a_form_with_other_boxes_fails_the_command_and_is_not_written(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_8_bits_may_move_boxes_as_far_as_params_say(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("serving: {max_shift_px: 64}\n")
+    export(["litert_int8"], tmp_path / "out", str(trained), tmp_path)
+    sidecar = json.loads((tmp_path / "out/preprocessing.json").read_text())
+    assert sidecar["forms"]["litert_int8"]["file"] == "model_int8.tflite"
+    assert 0 < sidecar["forms"]["litert_int8"]["difference_px"] < 5
+    (tmp_path / "params.yaml").write_text("serving: {max_shift_px: 1e-9}\n")
+    with pytest.raises(UserError, match=r"more than serving\.max_shift_px"):
+        export(["litert_int8"], tmp_path / "out", str(trained), tmp_path)
+
+
 @pytest.mark.parametrize("formats", [["onnx", "torch"], [""]])
 def test_an_unknown_format_is_wrong_usage(formats: list[str], tmp_path: Path, trained: Path) -> None:
-    with pytest.raises(UsageError, match="choose from savedmodel, onnx, litert"):
+    with pytest.raises(UsageError, match="choose from savedmodel, onnx, litert, litert_int8"):
         export(formats, tmp_path, str(trained))
 
 

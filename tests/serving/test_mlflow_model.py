@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfie_localizer import params
+from selfie_localizer.app import predict
 from selfie_localizer.errors import UserError
+from selfie_localizer.network import litert_file
 from selfie_localizer.serving import mlflow_model
 from selfie_localizer.serving.locator import Locator, from_base64
 from tests.serving.pictures import jpeg
@@ -19,7 +22,32 @@ def test_the_logged_model_holds_only_what_serving_needs(served: Path) -> None:
     code = {str(path.relative_to(served / "code")) for path in (served / "code").rglob("*.py")}
     assert code == {str(path) for path in mlflow_model.served_code()}
     parts = {name.split("/")[1] for name in code}
-    assert parts == {"__init__.py", "boxes.py", "network", "photos", "serving"}
+    assert parts == {"__init__.py", "boxes.py", "errors.py", "network", "photos", "serving"}
+
+
+def test_what_is_served_in_8_bits_with_a_second_look_answers_so_and_needs_no_other_runtime(
+    trained: Path, tmp_path: Path
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    meta = json.loads((trained / "meta.json").read_text())
+    serving = params.Serving(form="litert_int8", max_shift_px=64, second_look=True)
+    mlflow_model.save_served(trained / "model.keras", meta, tmp_path / "model", serving)
+    requirements = {line.split("==")[0] for line in (tmp_path / "model/requirements.txt").read_text().split()}
+    assert "ai-edge-litert" in requirements
+    assert "onnxruntime" not in requirements
+    known = json.loads((tmp_path / "model/artifacts/meta.json").read_text())
+    assert (known["form"], known["second_look"]) == ("litert_int8", True)
+
+    network = litert_file.load(tmp_path / "model/artifacts/network.tflite")
+    (expected,) = Locator(network, 64, looks_again=True).locate([GOOD], from_base64)
+    (row,) = (
+        mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame({"image": [GOOD]})).to_dict("records")
+    )
+    assert row == expected
+    assert expected != Locator(network, 64).locate([GOOD], from_base64)[0]
+    assert predict.load(str(tmp_path / "model"), tmp_path).locate([GOOD], from_base64) == [expected]
 
 
 def test_a_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfie_localizer import files, params
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.network import onnx_file, starter_network
+from selfie_localizer.network.network_file import FIRST_FORM, FORMS
 from selfie_localizer.photos import listing
 from selfie_localizer.photos.decode import decode, read_bytes
-from selfie_localizer.photos.limits import DEFAULT_LIMITS, ImageError, Limits
+from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
 from selfie_localizer.registry import versions
-from selfie_localizer.serving import find_model, mlflow_model
+from selfie_localizer.serving import find_model
 from selfie_localizer.serving.locator import CHUNK, COLUMNS, Locator, Row
 
 Format = Literal["table", "json", "csv"]
@@ -39,6 +41,7 @@ def predict(
     form: Format = "table",
     draw: Path | None = None,
     min_score: float | Literal["auto"] = 0.0,
+    second_look: bool | None = None,
     root: Path = Path("."),
     out: TextIO | None = None,
 ) -> None:
@@ -54,6 +57,8 @@ def predict(
         draw: Folder for pictures with box and score, in the same subfolders as the images; None draws none.
         min_score: Images with a lower score are neither printed nor drawn; how many they were is said at the end.
             `auto` is the least score that evaluate recommends for this model.
+        second_look: Whether the network is asked once more about a crop around its first answer; None does as the
+            served model was registered or, where it is none, as `serving.second_look` says.
         root: The project's folder.
         out: Where to print; stdout by default.
 
@@ -69,7 +74,7 @@ def predict(
     name = model or default_model(root)
     if model is None and name == STARTER:
         say("predict: there is no champion yet, so the first model answers, the starter weights as they are")
-    locator = load(model, root)
+    locator = load(model, root, second_look)
     least = _least_score(name, root) if min_score == "auto" else min_score
     failed: list[str] = []
     doubtful = 0
@@ -213,32 +218,41 @@ def _write_json(rows: Iterable[Row], out: TextIO) -> None:
     out.write("\n]\n")
 
 
-def load(model: str | None, root: Path = Path(".")) -> Locator:
-    """Loads a model; see `predict` for the names it may have.
+def load(model: str | None, root: Path = Path("."), second_look: bool | None = None) -> Locator:
+    """Loads a model; see `predict` for the names it may have and for `second_look`.
 
     Raises:
         UserError: There is no such model, or it is not a localizer.
     """
     name = model or default_model(root)
-    limits = _limits(root)
+    settings = _settings(root)
+    limits = Limits(**settings.photos.model_dump())
+    looks_again = settings.serving.second_look if second_look is None else second_look
     if name == STARTER:
         try:
             network = onnx_file.load(starter_network.onnx_path(root))
         except UserError as error:
             missing = "" if model else "there is no champion yet: run `dvc repro` first; and no first model: "
             raise UserError(f"{missing}{error}") from None
-        return Locator(network, starter_network.IMAGE_SIZE, limits)
+        return Locator(network, starter_network.IMAGE_SIZE, limits, looks_again)
     with find_model.folder(name, root) as folder:
-        path = folder / "artifacts" / mlflow_model.NETWORK
         # A served model is asked as it would be served; it needs no TensorFlow.
-        if path.exists():
+        if any((folder / "artifacts" / form.name).exists() for form in FORMS.values()):
             try:
-                return Locator(onnx_file.load(path), find_model.meta(folder)["image_size"], limits)
+                meta = find_model.meta(folder)
+                form = FORMS[meta.get("form", FIRST_FORM)]
+                looks_again = meta.get("second_look", False) if second_look is None else second_look
+                network = form.load(folder / "artifacts" / form.name)
+                return Locator(network, meta["image_size"], limits, looks_again)
             # The runtime's errors have nothing in common but this.
             except Exception as error:
                 raise UserError(f"{name}: cannot be loaded ({find_model.first_line(error)})") from None
         trained = find_model.load_trained(name, folder, root)
-    return Locator(lambda pixels: np.asarray(trained.model.predict_on_batch(pixels)), trained.image_size, limits)
+
+    def keras_network(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(trained.model.predict_on_batch(pixels))
+
+    return Locator(keras_network, trained.image_size, limits, looks_again)
 
 
 def default_model(root: Path = Path(".")) -> str:
@@ -246,10 +260,10 @@ def default_model(root: Path = Path(".")) -> str:
     return find_model.CHAMPION if versions.has_champion(root) else STARTER
 
 
-def _limits(root: Path) -> Limits:
-    """Returns the limits of the project's parameters; outside of a project those that a project begins with."""
+def _settings(root: Path) -> params.Params:
+    """Returns the project's parameters; outside of a project those that a project begins with."""
     found = root / params.PARAMS
-    return Limits(**params.load(found).photos.model_dump()) if found.exists() else DEFAULT_LIMITS
+    return params.load(found) if found.exists() else params.Params()
 
 
 def _shown(path: Path) -> str:

@@ -1,6 +1,8 @@
-"""The evaluate stage: scores every backbone and the baselines on the same untouched test split."""
+"""The evaluate stage: scores every backbone, as served, and the baselines on the same untouched test split."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,13 @@ from selfie_localizer.evaluation.judge import Judge, explain, figure, find_judge
 from selfie_localizer.evaluation.scores import paired_difference, score_boxes, summarise, summarise_score
 from selfie_localizer.labels.contents import read_output
 from selfie_localizer.labels.trusted import TableRules
-from selfie_localizer.progress import say
+from selfie_localizer.network import second_look
+from selfie_localizer.network.network_file import FORMS
+from selfie_localizer.network.onnx_file import Network, core_count
+from selfie_localizer.photos.decode import Pixels, decode_for, read_bytes
+from selfie_localizer.photos.limits import ImageError, Limits
+from selfie_localizer.progress import say, track
+from selfie_localizer.serving import network_formats
 from selfie_localizer.tracking import mlflow_runs
 from selfie_localizer.tracking.resilient_run import Run
 
@@ -32,9 +40,10 @@ Report = dict[str, Any]
 def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) -> None:
     """Writes `reports/evaluation/`: a JSON and a CSV for each backbone and baseline, a comparison and pictures.
 
-    The JSON says what judged and on how many images; figures against labels have names that end in `_labels`. The CSV
-    has a row for each judged image. `reports/metrics.json` has what DVC compares. The validation split says which
-    backbone is the best; the test split only reports.
+    What is scored is what would be served: the network in the form of `serving.form`, and with a second look where
+    `serving.second_look` says so. The JSON says what judged and on how many images; figures against labels have names
+    that end in `_labels`. The CSV has a row for each judged image. `reports/metrics.json` has what DVC compares. The
+    validation split says which backbone is the best; the test split only reports.
 
     Args:
         settings: All parameters.
@@ -42,7 +51,8 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         root: The project's folder.
 
     Raises:
-        UserError: A store or a model is missing, or nobody can judge the test split.
+        UserError: A store, a model or a photo is missing, nobody can judge the test split, or the form moves boxes by
+            more than `serving.max_shift_px`.
     """
     fit, test = open_store(root / FIT), open_store(root / TEST)
     judge = find_judge(test, root, TableRules.of(settings), read_output(root / ANNOTATIONS, "annotate"))
@@ -51,13 +61,15 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
     scored: dict[str, pd.DataFrame] = {}
     reports: dict[str, Report] = {}
     rows = np.concatenate([judge.rows, test.negatives("test")])
-    for backbone in settings.backbones:
-        output = _answers(root / "models" / backbone / "model.keras", test, rows)
+    answers, shifts = _answers(settings, fit, test, rows, root)
+    for backbone, output in answers.items():
         faces, without_face = output[: len(judge.rows)], output[len(judge.rows) :, 4]
         predicted = boxes.scale(faces[:, :4], judge.table["width"], judge.table["height"])
         scored[backbone] = score_boxes(predicted, judge.table, brightness).assign(score=faces[:, 4])
         reports[backbone] = _report(judge, scored[backbone], settings.seed)
         reports[backbone] |= summarise_score(scored[backbone], without_face)
+        reports[backbone] |= settings.serving.model_dump(include={"form", "second_look"})
+        reports[backbone] |= {"shift_px": round(shifts[backbone], 3)}
         reports[backbone]["model_digest"] = read_meta(backbone, root)["model_digest"]
     for name, baseline in find_baselines(judge, fit, settings, workers, root).items():
         scored[name] = score_boxes(baseline.boxes, judge.table, brightness)
@@ -72,7 +84,8 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         for backbone in settings.backbones:
             pictures.draw(backbone, scored[backbone], judge, root / "data/images", folder)
         pictures.compare(scored, judge, folder / "comparison.png")
-    files.write_json(root / METRICS, _metrics(judge, {name: reports[name] for name in settings.backbones}))
+    metrics = _metrics(judge, settings.serving, {name: reports[name] for name in settings.backbones})
+    files.write_json(root / METRICS, metrics)
     for backbone in settings.backbones:
         _log(backbone, reports[backbone], root)
     best, val_iou = ranked[0]
@@ -81,15 +94,62 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
     say(f"evaluate: {explain(judge.describe())}")
 
 
-def _answers(path: Path, store: Store, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns relative boxes and scores, shape (N, 5), of the images at `rows`."""
+def _answers(
+    settings: params.Params, fit: Store, test: Store, rows: NDArray[np.int64], root: Path
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
+    """Returns of each backbone relative boxes and scores, shape (N, 5), of the test images at `rows`.
+
+    Beside them, by how many pixels its boxes moved when it was put into the form in which it is served.
+    """
     from selfie_localizer.network import inference
 
-    if not path.exists():
-        raise UserError(f"{path}: missing; run `dvc repro train@{path.parent.name}` first")
-    model = inference.load(path)
-    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-    return np.concatenate([model.predict_on_batch(store.images[part]) for part in parts]).astype(np.float64)
+    networks: dict[str, Network] = {}
+    shifts: dict[str, float] = {}
+    answers: dict[str, NDArray[np.float64]] = {}
+    photos = network_formats.validation_photos(fit)
+    with tempfile.TemporaryDirectory(prefix="selfie-localizer-") as holder:
+        for backbone in settings.backbones:
+            path = root / "models" / backbone / "model.keras"
+            if not path.exists():
+                raise UserError(f"{path}: missing; run `dvc repro train@{backbone}` first")
+            form = Path(holder) / f"{backbone}-{FORMS[settings.serving.form].name}"
+            shifts[backbone] = network_formats.write_served(
+                inference.load(path), settings.serving, photos, test.size, form, path
+            )
+            networks[backbone] = FORMS[settings.serving.form].load(form)
+            parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+            asked = [networks[backbone](test.images[part]) for part in parts]
+            answers[backbone] = np.concatenate(asked).astype(np.float64)
+        if settings.serving.second_look:
+            paths = [root / "data/images" / str(name) for name in test.table["image"].iloc[rows]]
+            answers = _second_answers(networks, answers, paths, Limits(**settings.photos.model_dump()), test.size)
+    return answers, shifts
+
+
+def _second_answers(
+    networks: Mapping[str, Network],
+    answers: Mapping[str, NDArray[np.float64]],
+    paths: Sequence[Path],
+    limits: Limits,
+    size: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Returns what the networks say at a second look; each photo is decoded once for all of them."""
+
+    def read(path: Path) -> Pixels:
+        try:
+            return second_look.copy_for(decode_for(size, read_bytes(path, limits), limits).pixels)
+        except ImageError as error:
+            raise UserError(f"{path}: {error}; `dvc checkout data.dvc` brings data/ back, or run `dvc repro`") from None
+
+    found: dict[str, list[NDArray[np.float64]]] = {backbone: [] for backbone in networks}
+    with ThreadPoolExecutor(core_count()) as pool:
+        starts = range(0, len(paths), BATCH)
+        for start in track(starts, len(starts), "evaluate: second look"):
+            part = slice(start, start + BATCH)
+            copies = list(pool.map(read, paths[part]))
+            for backbone, network in networks.items():
+                found[backbone].append(second_look.look_again(network, answers[backbone][part], copies, size))
+    return {backbone: np.concatenate(parts) for backbone, parts in found.items()}
 
 
 def _report(judge: Judge, scored: pd.DataFrame, seed: int) -> Report:
@@ -119,11 +179,16 @@ def _comparison(
     return result
 
 
-def _metrics(judge: Judge, reports: Mapping[str, Report]) -> Report:
+def _metrics(judge: Judge, serving: params.Serving, reports: Mapping[str, Report]) -> Report:
     """Returns what DVC shows: few figures, so that its table fits a screen."""
     iou = metric("iou", judge.kind)
     described = {key: value for key, value in judge.describe().items() if key in ("by", "images", "unjudged")}
-    return {"judge": described, "test": {iou: {name: report["test"][iou] for name, report in reports.items()}}}
+    served = serving.model_dump(include={"form", "second_look"})
+    return {
+        "judge": described,
+        "serving": served,
+        "test": {iou: {name: report["test"][iou] for name, report in reports.items()}},
+    }
 
 
 def _log(backbone: str, report: Report, root: Path) -> None:

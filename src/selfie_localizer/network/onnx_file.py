@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def export(model: Any, path: Path, image_size: int, form: str = "onnx") -> None:
+def export(model: Any, path: Path, image_size: int, form: str = "onnx", **options: Any) -> None:
     """Writes a Keras localizer as ONNX, or in another of Keras' forms: `tf_saved_model` or `litert`.
 
     Args:
@@ -28,12 +28,13 @@ def export(model: Any, path: Path, image_size: int, form: str = "onnx") -> None:
         path: The file or, for `tf_saved_model`, the folder.
         image_size: Side of its square images in pixels.
         form: As Keras calls it.
+        options: Further arguments of Keras' exporter.
     """
     import keras
 
     signature = [keras.InputSpec(shape=(None, image_size, image_size, 3), dtype="uint8", name="image")]
     with _quiet(), _little_memory():
-        model.export(str(path), format=form, input_signature=signature, verbose=False)
+        model.export(str(path), format=form, input_signature=signature, verbose=False, **options)
 
 
 def load(path: Path, threads: int = 0) -> Network:

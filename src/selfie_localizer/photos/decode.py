@@ -105,8 +105,13 @@ def square(data: bytes, size: int, limits: Limits = DEFAULT_LIMITS) -> tuple[Pix
     Raises:
         ImageError: As `decode`.
     """
-    photo = decode(data, limits, max(DECODED_SIDE, size))
+    photo = decode_for(size, data, limits)
     return resize(photo.pixels, size), photo.width, photo.height
+
+
+def decode_for(size: int, data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
+    """Decodes a photo for a network whose square has sides of `size` pixels; the rest is as in `decode`."""
+    return decode(data, limits, max(DECODED_SIDE, size))
 
 
 def read(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Photo:

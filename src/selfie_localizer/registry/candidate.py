@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfie_localizer import files, params
-from selfie_localizer.dataset.store import TEST
+from selfie_localizer.dataset.store import FIT, TEST, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation.choice import by_validation, read_meta
 from selfie_localizer.evaluation.judge import figure, metric, shown
@@ -16,7 +16,6 @@ from selfie_localizer.state import locked_state
 from selfie_localizer.tracking import mlflow_runs
 
 EVALUATION = Path("reports/evaluation")
-SERVED = "served"
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,29 @@ class Candidate:
         backbone: Key of its backbone.
         meta: Content of its `meta.json`.
         report: What evaluate wrote of it, `reports/evaluation/<backbone>.json`.
+        serving: The form in which it is served, and whether it takes a second look.
     """
 
     backbone: str
     meta: dict[str, Any]
     report: dict[str, Any]
+    serving: params.Serving
 
     @property
     def digest(self) -> str:
-        """Names the weights: equal digests mean the same model."""
+        """Names the weights."""
         return str(self.meta["model_digest"])
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The tags that say which model this is: its weights, its form, and whether it takes a second look."""
+        looks = str(self.serving.second_look).lower()
+        return {"model_digest": self.digest, "form": self.serving.form, "second_look": looks}
+
+    @property
+    def served_name(self) -> str:
+        """Name of the logged model in its run, which may hold the same weights in several forms."""
+        return f"served-{self.serving.form}{'-second-look' if self.serving.second_look else ''}"
 
     @property
     def iou(self) -> float:
@@ -66,7 +78,12 @@ def best(settings: params.Params, root: Path) -> Candidate:
     store = _read(root / TEST / "store.json", "prepare")["digest"]
     if (report.get("model_digest"), report.get("judge", {}).get("store")) != (meta["model_digest"], store):
         raise UserError(f"{EVALUATION}/{backbone}.json: of another model or test split; run `dvc repro evaluate` first")
-    return Candidate(backbone, meta, report)
+    if any(report.get(key) != getattr(settings.serving, key) for key in ("form", "second_look")):
+        raise UserError(
+            f"{EVALUATION}/{backbone}.json: not in the form and with the look that `serving` names; "
+            "run `dvc repro evaluate` first"
+        )
+    return Candidate(backbone, meta, report, settings.serving)
 
 
 def evaluated_tags(candidate: Candidate) -> dict[str, Any]:
@@ -87,14 +104,13 @@ def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
     data = mlflow_runs.data_version(root)
     # Data that nobody versions is known by the store that was made of it.
     current = evaluated_tags(candidate) | {"data_hash": candidate.judge["store"] if data == "untracked" else data}
-    version = registry.by_digest(candidate.digest)
+    version = registry.find(candidate.identity)
     if version is not None:
         registry.tag(version, **current)
         return version
     run_id, commit = _run(candidate, root)
-    model_id = _logged(registry, run_id) or _log(candidate, registry, run_id, root)
-    fixed = {
-        "model_digest": candidate.digest,
+    model_id = _logged(candidate, registry, run_id) or _log(candidate, registry, run_id, root)
+    fixed = candidate.identity | {
         "backbone": candidate.backbone,
         "git_commit": commit,
         "params_hash": files.digest(candidate.meta["settings"]),
@@ -126,10 +142,10 @@ def _run(candidate: Candidate, root: Path) -> tuple[str, str]:
     return run.id, mlflow_runs.git_commit(root)
 
 
-def _logged(registry: Registry, run_id: str) -> str | None:
+def _logged(candidate: Candidate, registry: Registry, run_id: str) -> str | None:
     """Returns the served model that a promotion killed before registering it had logged in the run."""
     experiment = registry.client.get_run(run_id).info.experiment_id
-    query = f"source_run_id = '{run_id}' and name = '{SERVED}'"
+    query = f"source_run_id = '{run_id}' and name = '{candidate.served_name}'"
     for model in registry.client.search_logged_models([experiment], query):
         if str(model.status) == "READY" and has_files(model.artifact_location):
             return str(model.model_id)
@@ -137,10 +153,19 @@ def _logged(registry: Registry, run_id: str) -> str | None:
 
 
 def _log(candidate: Candidate, registry: Registry, run_id: str, root: Path) -> str:
-    from selfie_localizer.serving import mlflow_model
+    from selfie_localizer.serving import mlflow_model, network_formats
 
     path = root / "models" / candidate.backbone / "model.keras"
-    logged = mlflow_model.log_served(path, candidate.meta, run_id, SERVED, uri=registry.uri)
+    photos = network_formats.validation_photos(open_store(root / FIT))
+    logged = mlflow_model.log_served(
+        path,
+        candidate.meta,
+        run_id,
+        candidate.served_name,
+        uri=registry.uri,
+        serving=candidate.serving,
+        photos=photos,
+    )
     return str(logged.model_id)
 
 

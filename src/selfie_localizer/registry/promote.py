@@ -197,7 +197,7 @@ def _write_report(candidate: Candidate, version: Any, champion: Any | None, deci
         "backbone": candidate.backbone,
         "judge": candidate.judge,
         metric("test_iou", candidate.judge["by"]): round(candidate.iou, 4),
-        "model_digest": candidate.digest,
+        **candidate.identity,
         "champion": None if champion is None else number(champion),
         "previous_champions": [] if champion is None else history(champion),
         "verdict": verdict,

@@ -3,7 +3,9 @@
 `challenger` is the newest candidate, `champion` the version that answers requests. What promote and rollback know of
 the past is kept in tags of the versions, so that it is wherever the registry is:
 
-- `model_digest`, `backbone`, `data_hash`, `git_commit`, `params_hash`: what the version is;
+- `model_digest` (of the weights), `form` and `second_look`: which model the version is; without the latter two it is of
+  before there was a choice: float32 as ONNX, one look;
+- `backbone`, `data_hash`, `git_commit`, `params_hash`: what it was made of;
 - `test_iou` where truth judged it, `test_iou_labels` where labels did; `judge` (`truth` or `labels`), `judge_images`
   (how many) and `test_split` (which, and by which boxes);
 - `score_threshold`: the least score that evaluate recommends;
@@ -26,12 +28,15 @@ from filelock import FileLock, Timeout
 
 from selfie_localizer import files
 from selfie_localizer.errors import UserError
+from selfie_localizer.network.network_file import FIRST_FORM
 from selfie_localizer.progress import say
 from selfie_localizer.tracking import mlflow_runs
 from selfie_localizer.tracking.resilient_run import mlflow_at
 
 NAME = "selfie-localizer"
 CHAMPION, CHALLENGER = "champion", "challenger"
+# What a version without these tags is.
+_FIRST = {"form": FIRST_FORM, "second_look": "false"}
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -57,11 +62,12 @@ class Registry:
         """Returns the version of this number, or None."""
         return self._known(lambda: self.client.get_model_version(NAME, wanted))
 
-    def by_digest(self, model_digest: str) -> Any | None:
-        """Returns the version of the model with this digest, or None; one whose files are gone does not count."""
-        query = f"name = '{NAME}' and tags.model_digest = '{model_digest}'"
+    def find(self, identity: dict[str, str]) -> Any | None:
+        """Returns the version of a model, see `Candidate.identity`; one whose files are gone does not count."""
+        query = f"name = '{NAME}' and tags.model_digest = '{identity['model_digest']}'"
         for version in sorted(self.client.search_model_versions(query), key=lambda version: int(version.version)):
-            if has_files(self.client.get_model_version_download_uri(NAME, version.version)):
+            tags = _FIRST | version.tags
+            if tags == tags | identity and has_files(self.client.get_model_version_download_uri(NAME, version.version)):
                 return version
         return None
 

@@ -54,7 +54,7 @@ def folder(name: str, root: Path = Path(".")) -> Iterator[Path]:
 
 
 def meta(served: Path) -> dict[str, Any]:
-    """Returns what is known of a served model, see `package.log_served`.
+    """Returns what is known of a served model, see `mlflow_model.log_served`.
 
     Raises:
         UserError: It is missing or damaged.

@@ -8,13 +8,16 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfie_localizer import boxes
+from selfie_localizer.network import second_look
 from selfie_localizer.network.onnx_file import Network, core_count
-from selfie_localizer.photos.decode import Pixels, square
+from selfie_localizer.photos.decode import Pixels, decode_for, resize
 from selfie_localizer.photos.limits import DEFAULT_LIMITS, MAX_BYTES, ImageError, Limits
 
 T = TypeVar("T")
@@ -23,6 +26,16 @@ Row = dict[str, Any]
 COLUMNS = ("x1", "y1", "x2", "y2", "width", "height", "score", "error")
 CHUNK = 32
 _LONGEST_TEXT = 4 * (MAX_BYTES + 2) // 3
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A photo as the network needs it: its square, a copy for the second look, and its own size in pixels."""
+
+    pixels: Pixels
+    copy: Pixels | None
+    width: int
+    height: int
 
 
 class Locator:
@@ -35,10 +48,13 @@ class Locator:
         network: Takes RGB, uint8, (B, S, S, 3); returns float32 (B, 5): a box relative to the image and a score.
         image_size: S, in pixels.
         limits: Of what may be decoded.
+        looks_again: Whether the network is asked once more about a crop around its first answer, see `second_look`.
     """
 
-    def __init__(self, network: Network, image_size: int, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._network, self._size, self._limits = network, image_size, limits
+    def __init__(
+        self, network: Network, image_size: int, limits: Limits = DEFAULT_LIMITS, looks_again: bool = False
+    ) -> None:
+        self._network, self._size, self._limits, self._looks_again = network, image_size, limits, looks_again
         self._pool = ThreadPoolExecutor(core_count(), thread_name_prefix="decode")
 
     def locate(self, items: Sequence[T], read: Callable[[T], bytes]) -> list[Row]:
@@ -59,33 +75,34 @@ class Locator:
             rows += self._answer(prepared)
         return rows
 
-    def _prepare(self, item: T, read: Callable[[T], bytes]) -> tuple[Pixels, int, int] | str:
+    def _prepare(self, item: T, read: Callable[[T], bytes]) -> _Prepared | str:
         try:
-            return square(read(item), self._size, self._limits)
+            photo = decode_for(self._size, read(item), self._limits)
+            copy = second_look.copy_for(photo.pixels) if self._looks_again else None
+            return _Prepared(resize(photo.pixels, self._size), copy, photo.width, photo.height)
         except ImageError as error:
             return str(error)
         # Whatever a decoder may throw at an image nobody has seen before must not cost the others their answer.
         except Exception as error:
             return f"cannot be processed ({type(error).__name__})"
 
-    def _answer(self, prepared: Sequence[tuple[Pixels, int, int] | str]) -> list[Row]:
-        good = [item for item in prepared if not isinstance(item, str)]
-        output = np.zeros((0, 5))
-        if good:
-            output = self._network(np.stack([pixels for pixels, _, _ in good])).astype(np.float64)
-        found = iter(output)
-        rows = []
-        for item in prepared:
-            if isinstance(item, str):
-                rows.append(_failed(item))
-                continue
-            numbers, (_, width, height) = next(found), item
-            if not np.isfinite(numbers).all():
-                rows.append(_failed("the network gave no finite answer"))
-                continue
-            box = boxes.clip(boxes.scale(numbers[:4], width, height), width, height).tolist()
-            rows.append(dict(zip(COLUMNS, (*box, width, height, float(numbers[4]), None), strict=True)))
-        return rows
+    def _answer(self, prepared: Sequence[_Prepared | str]) -> list[Row]:
+        good = [item for item in prepared if isinstance(item, _Prepared)]
+        found = iter(self._ask(good) if good else ())
+        return [_failed(item) if isinstance(item, str) else _row(next(found), item) for item in prepared]
+
+    def _ask(self, photos: Sequence[_Prepared]) -> NDArray[np.float64]:
+        output = self._network(np.stack([photo.pixels for photo in photos])).astype(np.float64)
+        copies = [photo.copy for photo in photos if photo.copy is not None]
+        return second_look.look_again(self._network, output, copies, self._size) if copies else output
+
+
+def _row(numbers: NDArray[np.float64], photo: _Prepared) -> Row:
+    if not np.isfinite(numbers).all():
+        return _failed("the network gave no finite answer")
+    width, height = photo.width, photo.height
+    box = boxes.clip(boxes.scale(numbers[:4], width, height), width, height).tolist()
+    return dict(zip(COLUMNS, (*box, width, height, float(numbers[4]), None), strict=True))
 
 
 def _failed(reason: str) -> Row:

@@ -1,9 +1,8 @@
 """Builds the served model from a trained one and logs it to MLflow.
 
-The network is logged as ONNX in place of the `.keras` file: its boxes are the same to a thousandth of a pixel, ONNX
-Runtime needs less time than Keras or a SavedModel does, and a server without TensorFlow starts sooner and is smaller.
-By `benchmarks/latency.py` int8 would be three times faster at the same IoU, but moves some boxes by more than the half
-pixel that is promised.
+The network is logged in the form that `serving.form` names in place of the `.keras` file: it needs less time than Keras
+or a SavedModel does, and a server without TensorFlow starts sooner and is smaller. As ONNX its boxes are the same to a
+thousandth of a pixel; LiteRT with weights of 8 bits takes a third of the time, see `benchmarks/latency.py`.
 """
 
 import os
@@ -16,16 +15,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import selfie_localizer
-from selfie_localizer import files
+from selfie_localizer import files, params
 from selfie_localizer.dataset.store import TRAINED_ON
 from selfie_localizer.dependencies import SOURCE, closure
+from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.serving import network_formats
 from selfie_localizer.tracking.resilient_run import mlflow_at
 
-REQUIREMENTS = ("mlflow", "onnxruntime", "numpy", "pandas", "opencv-python-headless", "pillow")
-# Names of the parts among the logged model's artifacts.
-NETWORK, META = "network.onnx", "meta.json"
+# Beside the runtime of the network's form.
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "opencv-python-headless", "pillow")
+# Name of what is known of the model among its artifacts.
+META = "meta.json"
+DEFAULT_SERVING = params.Serving()
 
 
 def log_served(
@@ -35,6 +40,8 @@ def log_served(
     name: str = "served",
     *,
     uri: str,
+    serving: params.Serving = DEFAULT_SERVING,
+    photos: NDArray[np.uint8] | None = None,
     registered_name: str | None = None,
 ) -> Any:
     """Logs the served model.
@@ -45,19 +52,21 @@ def log_served(
         run_id: The run that it belongs to; None logs it without a run.
         name: Name of the logged model in the run.
         uri: The tracking store.
+        serving: The network's form, and whether it takes a second look; kept with the model too.
+        photos: What its boxes are compared on, see `network_formats.write_served`.
         registered_name: Registers it as the next version of this registered model as well.
 
     Returns:
         MLflow's `ModelInfo`, with `model_uri`, `model_id` and `registered_model_version`.
 
     Raises:
-        UserError: The file cannot be read, or the exported network gives other boxes than the trained one.
+        UserError: The file cannot be read, or the network gives other boxes in its form than it was trained to.
     """
     import mlflow
 
     from selfie_localizer.tracking import mlflow_runs
 
-    with mlflow_at(uri), _built(model_keras, meta) as parts:
+    with mlflow_at(uri), _built(model_keras, meta, serving, photos) as parts:
         if run_id is None:
             mlflow.set_experiment(mlflow_runs.EXPERIMENT)
             return mlflow.pyfunc.log_model(name=name, registered_model_name=registered_name, **parts)
@@ -65,21 +74,29 @@ def log_served(
             return mlflow.pyfunc.log_model(name=name, registered_model_name=registered_name, **parts)
 
 
-def save_served(model_keras: Path, meta: Mapping[str, Any], folder: Path) -> None:
+def save_served(
+    model_keras: Path,
+    meta: Mapping[str, Any],
+    folder: Path,
+    serving: params.Serving = DEFAULT_SERVING,
+    photos: NDArray[np.uint8] | None = None,
+) -> None:
     """Writes the served model as a local MLflow model folder; the rest is as in `log_served`."""
     import mlflow
 
-    with _built(model_keras, meta) as parts:
+    with _built(model_keras, meta, serving, photos) as parts:
         mlflow.pyfunc.save_model(path=folder, **parts)
 
 
 def served_code() -> list[Path]:
     """Returns what `pyfunc_model` needs of this project, relative to the folder that holds the package."""
-    return closure("selfie_localizer.serving.locator", excluded=())
+    return closure("selfie_localizer.serving.pyfunc_model", excluded=())
 
 
 @contextmanager
-def _built(model_keras: Path, meta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _built(
+    model_keras: Path, meta: Mapping[str, Any], serving: params.Serving, photos: NDArray[np.uint8] | None
+) -> Iterator[dict[str, Any]]:
     """Gives MLflow's arguments for the model; the files that they name are gone afterwards."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
@@ -96,9 +113,12 @@ def _built(model_keras: Path, meta: Mapping[str, Any]) -> Iterator[dict[str, Any
         warnings.simplefilter("ignore", UserWarning)
         work = Path(holder)
         model = inference.load(model_keras)
-        network_formats.write(model, "onnx", int(meta["image_size"]), work / NETWORK, model_keras)
-        files.write_json(work / META, dict(meta))
-        artifacts = {"network": str(work / NETWORK), "meta": str(work / META)}
+        form = FORMS[serving.form]
+        network = work / form.name
+        network_formats.write_served(model, serving, photos, int(meta["image_size"]), network, model_keras)
+        known = dict(meta) | {"form": serving.form, "second_look": serving.second_look}
+        files.write_json(work / META, known)
+        artifacts = {"network": str(network), "meta": str(work / META)}
         if (trained_on := model_keras.with_name(TRAINED_ON)).exists():
             artifacts["trained_on"] = str(trained_on)
         for part in served_code():
@@ -109,6 +129,6 @@ def _built(model_keras: Path, meta: Mapping[str, Any]) -> Iterator[dict[str, Any
             "artifacts": artifacts,
             "code_paths": [str(work / "selfie_localizer")],
             "signature": ModelSignature(Schema([ColSpec("string", "image")]), Schema(numbers)),
-            "pip_requirements": [f"{name}=={version(name)}" for name in REQUIREMENTS],
-            "metadata": dict(meta),
+            "pip_requirements": [f"{name}=={version(name)}" for name in (*REQUIREMENTS, form.package)],
+            "metadata": known,
         }

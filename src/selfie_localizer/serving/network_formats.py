@@ -1,6 +1,5 @@
 """The forms in which a trained network leaves Keras: each with its exporter, its runtime and a check of its boxes."""
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -9,17 +8,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from selfie_localizer import params
+from selfie_localizer.dataset.store import Store
 from selfie_localizer.errors import UserError
-from selfie_localizer.network import onnx_file
+from selfie_localizer.network import litert_file, onnx_file
+from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.network.onnx_file import Network
 
-Form = Literal["savedmodel", "onnx", "litert"]
+Form = Literal["savedmodel", "onnx", "litert", "litert_int8"]
 
 # What each form is called inside the folder of an export.
-NAMES: dict[Form, str] = {"savedmodel": "savedmodel", "onnx": "model.onnx", "litert": "model.tflite"}
+NAMES: dict[Form, str] = {
+    "savedmodel": "savedmodel",
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "litert_int8": "model_int8.tflite",
+}
 # In pixels, on an image of this side.
 TOLERANCE = 0.5
 PARITY_SIDE = 306
+BATCH = 32
+# Photos that a form is compared on: as many as show what one in a thousand does.
+MOST_PHOTOS = 1000
 
 
 def write(model: Any, form: Form, image_size: int, path: Path, shown: object) -> float:
@@ -39,7 +49,7 @@ def write(model: Any, form: Form, image_size: int, path: Path, shown: object) ->
     Raises:
         UserError: The difference is more than 0.5 px.
     """
-    onnx_file.export(model, path, image_size, "tf_saved_model" if form == "savedmodel" else form)
+    _export(model, form, image_size, path)
     difference = compare(lambda pixels: np.asarray(model.predict_on_batch(pixels)), LOADERS[form](path), image_size)
     # Also true for NaN.
     if not difference <= TOLERANCE:
@@ -48,6 +58,71 @@ def write(model: Any, form: Form, image_size: int, path: Path, shown: object) ->
             f"{PARITY_SIDE}; train it again, with train.precision: float32 if that does not help"
         )
     return difference
+
+
+def write_served(
+    model: Any, serving: params.Serving, photos: NDArray[np.uint8] | None, image_size: int, path: Path, shown: object
+) -> float:
+    """Writes a network in the form in which it is served, and compares its boxes with the model's on photos.
+
+    Args:
+        model: A Keras model that computes in float32, see `network.inference.load`.
+        serving: The form, and how far a box may move.
+        photos: Squares of photos that the model was not trained on, uint8, (N, S, S, 3), since nothing else says what
+            fewer bits cost; None takes 8 blurry pictures.
+        image_size: Side of the model's square images in pixels.
+        path: The file to write.
+        shown: Names the model in messages.
+
+    Returns:
+        By how many pixels of the square boxes moved, see `largest_shift`.
+
+    Raises:
+        UserError: They moved by more than `serving.max_shift_px`, or the form's runtime is not installed.
+    """
+    _export(model, serving.form, image_size, path)
+    pixels = _test_images(image_size) if photos is None or len(photos) == 0 else photos
+    served = FORMS[serving.form].load(path)
+    parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+    expected = np.concatenate([model.predict_on_batch(part) for part in parts])[:, :4].astype(np.float64)
+    moved = np.abs(np.concatenate([served(part) for part in parts])[:, :4] - expected).max(axis=1) * image_size
+    shift = largest_shift(moved)
+    # Also true for NaN.
+    if not shift <= serving.max_shift_px:
+        raise UserError(
+            f"{shown}: as {serving.form} its boxes move by {shift:.2f} px of its {image_size} px images, more than "
+            f"serving.max_shift_px: {serving.max_shift_px:g}; raise that, train longer, or set serving.form: onnx"
+        )
+    return shift
+
+
+def validation_photos(store: Store) -> NDArray[np.uint8]:
+    """Returns at most `MOST_PHOTOS` images of the validation split, spread over it, uint8, (N, S, S, 3)."""
+    rows = store.indices("validation", labelled=False)
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(MOST_PHOTOS, len(rows))).round().astype(np.int64))
+    return store.images[rows[chosen]]
+
+
+def largest_shift(moved: NDArray[np.float64]) -> float:
+    """Returns the largest shift on all photos but one in a thousand, rounded up; NaN if there is one.
+
+    Args:
+        moved: By how much each photo's box moved, shape (N,).
+    """
+    if not np.isfinite(moved).all():
+        return float("nan")
+    spared = -(-len(moved) // 1000) if len(moved) > 1 else 0
+    return float(np.sort(moved)[-1 - spared])
+
+
+def _export(model: Any, form: str, image_size: int, path: Path) -> None:
+    if form != "litert_int8":
+        onnx_file.export(model, path, image_size, "tf_saved_model" if form == "savedmodel" else form)
+        return
+    import tensorflow as tf
+
+    # Weights of 8 bits with a scale per channel; activations get theirs anew for each image.
+    onnx_file.export(model, path, image_size, "litert", optimizations=[tf.lite.Optimize.DEFAULT])
 
 
 def compare(trained: Network, written: Network, image_size: int) -> float:
@@ -77,32 +152,9 @@ def load_savedmodel(folder: Path) -> Network:
     return network
 
 
-def load_litert(path: Path, threads: int = 1) -> Network:
-    """Loads a LiteRT file into the interpreter that TensorFlow brings; not to be called from several threads."""
-    import tensorflow as tf
-
-    with warnings.catch_warnings():
-        # The same interpreter is to live on in a package of its own, which nothing else here needs.
-        warnings.simplefilter("ignore", UserWarning)
-        interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
-    image, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
-    shape: tuple[int, ...] = ()
-
-    def network(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        nonlocal shape
-        if pixels.shape != shape:
-            interpreter.resize_tensor_input(image["index"], pixels.shape)
-            interpreter.allocate_tensors()
-            shape = pixels.shape
-        interpreter.set_tensor(image["index"], pixels)
-        interpreter.invoke()
-        return np.array(interpreter.get_tensor(answer))
-
-    return network
-
-
 LOADERS: dict[Form, Callable[[Path], Network]] = {
     "savedmodel": load_savedmodel,
     "onnx": onnx_file.load,
-    "litert": load_litert,
+    "litert": litert_file.load,
+    "litert_int8": litert_file.load,
 }

@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from selfie_localizer.network import onnx_file
+from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.serving.locator import COLUMNS, Locator, from_base64
 
 
@@ -20,10 +20,11 @@ class ServedLocalizer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
 
     def load_context(self, context: Any) -> None:
         """Loads the network and runs it once, so that a server that says it is ready answers at full speed."""
-        size = json.loads(Path(context.artifacts["meta"]).read_text(encoding="utf-8"))["image_size"]
-        network = onnx_file.load(Path(context.artifacts["network"]))
+        meta = json.loads(Path(context.artifacts["meta"]).read_text(encoding="utf-8"))
+        size = meta["image_size"]
+        network = FORMS[meta["form"]].load(Path(context.artifacts["network"]))
         network(np.zeros((1, size, size, 3), np.uint8))
-        self._locator = Locator(network, size)
+        self._locator = Locator(network, size, looks_again=meta["second_look"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Returns the boxes, see `locator.Locator.locate`; `None` becomes JSON's `null`, which NaN would not."""

@@ -127,8 +127,11 @@ def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def evaluation_tags(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `judge`, what judged the figures of an evaluation, and `judge_images`, on how many images."""
-    return {"judge": report["judge"]["by"], "judge_images": report["judge"]["images"]}
+    """Returns `judge`, what judged the figures of an evaluation, `judge_images`, on how many images, and what of the
+    model was judged: its `form`, and whether with a `second_look`.
+    """
+    judged = {"judge": report["judge"]["by"], "judge_images": report["judge"]["images"]}
+    return judged | {key: str(report[key]).lower() for key in ("form", "second_look")}
 
 
 def data_version(root: Path = Path(".")) -> str:
