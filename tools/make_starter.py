@@ -37,7 +37,10 @@ LONG_SIDE = 192
 VALIDATION = 0.05
 CHUNK = 64
 # Renders hold few faces as small as in a photo of several people; and what is not like life should not be learned.
-AUGMENT = '{"zoom": [0.6, 1.8], "rotate": 15, "blur": 0.5, "cutout": 0.2, "collage": 0.2, "closeup": 0.2}'
+AUGMENT = (
+    '{"zoom": [0.6, 1.8], "rotate": 15, "blur": 0.5, "cutout": 0.2, "collage": 0.2, "closeup": 0.2, '
+    '"brightness": 0.25, "contrast": 0.4, "saturation": 0.5, "hue": 0.05, "grey": 0.15}'
+)
 
 
 def make_store(work: Path, count: int, scenes: int, seed: int, size: int) -> tuple[Store, float]:
