@@ -163,7 +163,7 @@ def median_ms(call: Callable[[Any], object], items: list[Any], seconds: float) -
 
 def sample(folder: Path, count: int) -> tuple[list[Pixels], boxes.Boxes | None]:
     """Returns decoded images spread over the development half of a folder, and their true boxes where all have one."""
-    from quality import half_of
+    from halves import half_of
 
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     paths = [path for path in paths if half_of(path.read_bytes()) == "development"]

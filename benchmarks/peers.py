@@ -10,8 +10,8 @@ down. Everybody answers every photo that has truth, decoded at full size; a miss
 - MTCNN and Haar as our annotators use them, which is slower and more exact than their packages do,
 - YuNet, where `--yunet` names its ONNX file.
 
-Ours are the starter weights in `starter/` and each `--model`: a `.keras` file, or what `predict --model` takes. They
-run as they are served, as ONNX on one thread. Each convention is another, so each method is judged as drawn and moved:
+Ours are the starter weights in `starter/` and each `--model`: a `.keras` file, or what `predict --model` takes; in each
+form in which they may be served, with one look and with two, on one thread. Each convention is another, so each method is judged as drawn and moved:
 by one shift for each side, in shares of the box's size, the median on the development half (`labels.convention`).
 BlazeFace is asked with the image in a black square and stretched, and for the largest and the most probable face; what
 is best on the development half counts.
@@ -29,6 +29,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
 import functools
+import itertools
 import json
 import tempfile
 import time
@@ -45,17 +46,20 @@ from numpy.typing import NDArray
 import blazeface
 from halves import HALVES, TRUTH, load_truth
 from selfie_localizer import boxes, params
+from selfie_localizer.annotators import network_answer
 from selfie_localizer.annotators.annotator import Annotator
 from selfie_localizer.annotators.haar import Haar
 from selfie_localizer.annotators.mtcnn import Mtcnn
 from selfie_localizer.annotators.yunet import Yunet
 from selfie_localizer.errors import UserError
 from selfie_localizer.labels import convention
-from selfie_localizer.network import onnx_file, starter_network, starter_weights
-from selfie_localizer.photos.decode import Pixels, decode, read_bytes, resize
+from selfie_localizer.network import starter_network, starter_weights
+from selfie_localizer.network.network_file import FIRST_FORM, FORMS
+from selfie_localizer.network.onnx_file import Network
+from selfie_localizer.photos.decode import Pixels, decode, read_bytes
 from selfie_localizer.progress import say, track
 from selfie_localizer.quiet import hush_tensorflow
-from selfie_localizer.serving import find_model, mlflow_model
+from selfie_localizer.serving import find_model, network_formats
 from slices import CLASSES, slices_of
 
 Locate = Callable[[Pixels], boxes.Boxes | None]
@@ -119,44 +123,48 @@ def starters(names: Sequence[str] | None) -> list[Method]:
     found = sorted(path.stem for path in starter_weights.STARTER.glob("*.npz")) if names is None else names
     methods = []
     for architecture in found:
-        say(f"starter {architecture}: becomes ONNX")
         row = params.Backbone(architecture=architecture, weights="starter")
         model = localizer.build(row, params.Network(), starter_network.IMAGE_SIZE)
-        starter_weights.load(model, architecture)
-        methods.append(_served(f"starter {architecture}", _as_onnx(model, starter_network.IMAGE_SIZE)))
+        methods += forms(f"starter {architecture}", model, starter_network.IMAGE_SIZE)
     return methods
 
 
-def trained(name: str) -> Method:
-    """Returns a model of ours, by its `.keras` file or as `find_model` knows it."""
+def trained(name: str) -> list[Method]:
+    """Returns a model of ours, by its `.keras` file or as `find_model` knows it; one that is served, as it is served."""
     from selfie_localizer.network import inference
 
     if name.endswith(".keras"):
         model = inference.load(Path(name))
-        return _served(name, _as_onnx(model, model.input_shape[1]))
+        return forms(name, model, model.input_shape[1])
     with find_model.folder(name) as folder:
-        path = folder / "artifacts" / mlflow_model.NETWORK
-        if path.exists():
-            return _served(name, (onnx_file.load(path, threads=1), find_model.meta(folder)["image_size"]))
+        if (folder / "artifacts").is_dir():
+            meta = find_model.meta(folder)
+            form = FORMS[meta.get("form", FIRST_FORM)]
+            network = form.load(folder / "artifacts" / form.name, threads=1)
+            return [_ours(name, network, meta["image_size"], meta.get("second_look", False))]
         found = find_model.load_trained(name, folder)
-        return _served(name, _as_onnx(found.model, found.image_size))
+        return forms(name, found.model, found.image_size)
 
 
-def _as_onnx(model: Any, size: int) -> tuple[onnx_file.Network, int]:
-    with tempfile.TemporaryDirectory() as holder:
-        path = Path(holder) / "model.onnx"
-        onnx_file.export(model, path, size)
-        return onnx_file.load(path, threads=1), size
+def forms(name: str, model: Any, size: int) -> list[Method]:
+    """Returns a Keras model in each form in which it may be served, with one look and with two."""
+    methods = []
+    for form, file in FORMS.items():
+        say(f"{name}: becomes {form}")
+        with tempfile.TemporaryDirectory() as holder:
+            path = Path(holder) / file.name
+            # How far its boxes may move is no matter here, since they are measured.
+            network_formats.write_served(model, params.Serving(form=form, max_shift_px=size), None, size, path, name)
+            network = file.load(path, threads=1)
+        shown = name if form == FIRST_FORM else f"{name}, {form}"
+        methods += [_ours(shown, network, size, False), _ours(f"{shown}, two looks", network, size, True)]
+    return methods
 
 
-def _served(name: str, network_and_size: tuple[onnx_file.Network, int]) -> Method:
-    """Returns what `serving.locator` does with a decoded photo."""
-    network, size = network_and_size
-
+def _ours(name: str, network: Network, size: int, looks_again: bool) -> Method:
     def locate(image: Pixels) -> boxes.Boxes | None:
-        height, width = image.shape[:2]
-        box = network(resize(image, size)[None])[0, :4].astype(np.float64)
-        return boxes.clip(boxes.scale(box, width, height), width, height) if np.isfinite(box).all() else None
+        found = network_answer.answer(network, size, image, looks_again)
+        return None if found is None else found[0]
 
     return Method(name, "", locate, ours=True)
 
@@ -331,7 +339,7 @@ def main() -> None:
     if args.half == "reporting":
         print("A look at the reporting half: write it down. There are ten at most, so that nothing is fitted to it.")
     try:
-        methods = [*peers(args.yunet), *starters(args.starter), *map(trained, args.model)]
+        methods = [*peers(args.yunet), *starters(args.starter), *itertools.chain(*map(trained, args.model))]
         rows, table = compare(methods, args.folder, args.half)
     except UserError as error:
         raise SystemExit(str(error)) from None

@@ -9,7 +9,7 @@ from selfie_localizer import boxes, params
 from selfie_localizer.annotators.annotator import Annotator, version_of
 from selfie_localizer.annotators.network_answer import answer
 from selfie_localizer.errors import UserError
-from selfie_localizer.network import onnx_file
+from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.photos.decode import Pixels
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Model(Annotator):
-    """The one face that a registered localizer always sees, at its first look, and the score that it gives it.
+    """The one face that a registered localizer always sees, in the form in which it is served, and its score.
 
     What it learned is not asked back from it: it says nothing of its training images.
     """
@@ -25,7 +25,9 @@ class Model(Annotator):
     Parameters = params.RegistryVersion
 
     def version(self) -> str:
-        return version_of(__name__, "onnxruntime", "opencv-python-headless", data=self._pinned.digest.encode())
+        return version_of(
+            __name__, FORMS[self._pinned.form].package, "opencv-python-headless", data=self._pinned.digest.encode()
+        )
 
     def trained_on(self) -> frozenset[str]:
         known = self._pinned.trained_on
@@ -49,7 +51,7 @@ class Model(Annotator):
             ) from None
 
     def locate(self, pixels: Pixels) -> tuple[boxes.Boxes, float] | None:
-        return answer(self._network, self._size, pixels)
+        return answer(self._network, self._size, pixels, self._pinned.second_look)
 
     @functools.cached_property
     def _pinned(self) -> "Pinned":
@@ -61,4 +63,4 @@ class Model(Annotator):
     @functools.cached_property
     def _network(self) -> Any:
         # One image at a time on one thread: the same numbers whatever else is asked, and no core is asked for twice.
-        return onnx_file.load(self._path, threads=1)
+        return FORMS[self._pinned.form].load(self._path, threads=1)

@@ -5,7 +5,6 @@ The module is copied into every served model, so it imports neither Keras nor Te
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from selfie_localizer.network import litert_file, onnx_file
 from selfie_localizer.network.onnx_file import Network
@@ -18,12 +17,12 @@ class NetworkFile:
     Attributes:
         name: Of the file.
         package: Of the runtime that reads it.
-        load: Reads it.
+        load: Reads it; like `onnx_file.load` it takes the path and `threads`.
     """
 
     name: str
     package: str
-    load: Callable[[Path], Network]
+    load: Callable[..., Network]
 
 
 # What a version was served in before there was a choice.

@@ -10,6 +10,7 @@ from pathlib import Path
 from selfie_localizer import files
 from selfie_localizer.dataset.store import TRAINED_ON
 from selfie_localizer.errors import UserError
+from selfie_localizer.network.network_file import FIRST_FORM, FORMS
 from selfie_localizer.serving import find_model, mlflow_model
 from selfie_localizer.state import cache_folder
 from selfie_localizer.tracking import mlflow_runs
@@ -20,13 +21,17 @@ class Pinned:
     """A registered version.
 
     Attributes:
-        network: Its ONNX file.
+        network: Its network's file.
+        form: What kind of file that is, see `network_file.FORMS`.
+        second_look: Whether it is asked again about a crop around its first answer.
         image_size: Side of its square images in pixels.
         digest: Names the network: equal digests mean equal answers, whatever the version is called.
         trained_on: SHA-256, in hex, of the images in its train split; None where the version does not tell.
     """
 
     network: Path
+    form: str
+    second_look: bool
     image_size: int
     digest: str
     trained_on: frozenset[str] | None
@@ -53,15 +58,16 @@ def version(name: str, root: Path = Path(".")) -> Pinned:
             if not (found / "artifacts").is_dir():
                 raise UserError(f"{name}: its files are gone, or are not those of a served model")
             shutil.copytree(found / "artifacts", temporary)
-    network = folder / mlflow_model.NETWORK
     try:
-        size = int(json.loads((folder / mlflow_model.META).read_text(encoding="utf-8"))["image_size"])
-        digest = files.digest(network.read_bytes(), size)
+        meta = json.loads((folder / mlflow_model.META).read_text(encoding="utf-8"))
+        form, looks_again = str(meta.get("form", FIRST_FORM)), bool(meta.get("second_look", False))
+        network, size = folder / FORMS[form].name, int(meta["image_size"])
+        digest = files.digest(network.read_bytes(), size, looks_again)
         listed = folder / TRAINED_ON
         trained_on = frozenset(listed.read_text().split()) if listed.exists() else None
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{name}: not a served model of this project ({find_model.first_line(error)})") from None
-    return Pinned(network, size, digest, trained_on)
+    return Pinned(network, form, looks_again, size, digest, trained_on)
 
 
 def _identity(name: str, root: Path) -> str:
