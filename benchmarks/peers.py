@@ -11,10 +11,10 @@ down. Everybody answers every photo that has truth, decoded at full size; a miss
 - YuNet, where `--yunet` names its ONNX file.
 
 Ours are the starter weights in `starter/` and each `--model`: a `.keras` file, or what `predict --model` takes; in each
-form in which they may be served, with one look and with two, on one thread. Each convention is another, so each method is judged as drawn and moved:
-by one shift for each side, in shares of the box's size, the median on the development half (`labels.convention`).
-BlazeFace is asked with the image in a black square and stretched, and for the largest and the most probable face; what
-is best on the development half counts.
+form in which they may be served, with one look and with two, on one thread. Each convention is another, so each method
+is judged as drawn and moved: by one shift for each side, in shares of the box's size, the median on the development
+half (`labels.convention`). BlazeFace is asked with the image in a black square and stretched, and for the largest and
+the most probable face; what is best on the development half counts.
 
 Times are what one photo takes of one core (CPU time), resizing included and decoding not: the median over 200 photos
 that all methods answer in turn, so that what else the machine does hits all alike. Skin tone is rough, see `slices`.
@@ -130,7 +130,7 @@ def starters(names: Sequence[str] | None) -> list[Method]:
 
 
 def trained(name: str) -> list[Method]:
-    """Returns a model of ours, by its `.keras` file or as `find_model` knows it; one that is served, as it is served."""
+    """Returns a model of ours, by its `.keras` file or as `find_model` knows it; a served one as it is."""
     from selfie_localizer.network import inference
 
     if name.endswith(".keras"):
@@ -154,7 +154,8 @@ def forms(name: str, model: Any, size: int) -> list[Method]:
         with tempfile.TemporaryDirectory() as holder:
             path = Path(holder) / file.name
             # How far its boxes may move is no matter here, since they are measured.
-            network_formats.write_served(model, params.Serving(form=form, max_shift_px=size), None, size, path, name)
+            serving = params.Serving.model_validate({"form": form, "max_shift_px": float(size)})
+            network_formats.write_served(model, serving, None, size, path, name)
             network = file.load(path, threads=1)
         shown = name if form == FIRST_FORM else f"{name}, {form}"
         methods += [_ours(shown, network, size, False), _ours(f"{shown}, two looks", network, size, True)]
