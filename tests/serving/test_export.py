@@ -152,9 +152,10 @@ def test_8_bits_may_move_boxes_as_far_as_params_say(trained: Path, tmp_path: Pat
     sidecar = json.loads((tmp_path / "out/preprocessing.json").read_text())
     assert sidecar["forms"]["litert_int8"]["file"] == "model_int8.tflite"
     assert 0 < sidecar["forms"]["litert_int8"]["difference_px"] < 5
-    (tmp_path / "params.yaml").write_text("serving: {max_shift_px: 1e-9}\n")
+    (tmp_path / "strict").mkdir()
+    (tmp_path / "strict/params.yaml").write_text("serving: {max_shift_px: 1e-9}\n")
     with pytest.raises(UserError, match=r"more than serving\.max_shift_px"):
-        export(["litert_int8"], tmp_path / "out", str(trained), tmp_path)
+        export(["litert_int8"], tmp_path / "out", str(trained), tmp_path / "strict")
 
 
 @pytest.mark.parametrize("formats", [["onnx", "torch"], [""]])
