@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfie_localizer import boxes
-from selfie_localizer.network.second_look import crop, from_window, look_again, window
+from selfie_localizer.network.second_look import UNSURE, crop, from_window, look_again, parts, window
 from selfie_localizer.photos.decode import resize
 
 WIDTHS = st.integers(4, 400)
@@ -14,13 +14,13 @@ INSIDE = st.tuples(*[st.floats(-0.5, 1.5)] * 4).map(sorted)
 
 
 def bright_box(pixels: np.ndarray) -> np.ndarray:
-    """A network that finds the bright pixels, as exactly as its square shows them; its score is their share."""
+    """A network that finds the bright pixels, as exactly as its square shows them; it is surer the larger they are."""
     answers = []
     for image in pixels:
         bright = image[..., 0] > 127
         columns, rows = np.flatnonzero(bright.any(axis=0)), np.flatnonzero(bright.any(axis=1))
         sides = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if bright.any() else (np.nan,) * 4
-        answers.append([*(np.array(sides) / len(image)), bright.mean()])
+        answers.append([*(np.array(sides) / len(image)), 0.5 + bright.mean() / 2])
     return np.array(answers, np.float32)
 
 
@@ -102,7 +102,7 @@ def test_each_photo_of_a_batch_has_its_own_window() -> None:
     [(np.nan, 0, 1, 1), (0.5, 0.2, 0.5, 0.8), (0.7, 0.2, 0.3, 0.8), (1.2, 0.1, 1.4, 0.5), (0.2, -0.4, 0.8, -0.1)],
 )
 def test_a_first_box_without_area_in_the_photo_stays(sides: tuple[float, ...]) -> None:
-    first = np.array([[*sides, 0.25], [0.2, 0.2, 0.8, 0.8, 0.5]])
+    first = np.array([[*sides, 0.45], [0.2, 0.2, 0.8, 0.8, 0.5]])
     again = look_again(
         lambda pixels: np.full((len(pixels), 5), 0.5, np.float32), first, [np.zeros((50, 80, 3), np.uint8)] * 2, 16
     )
@@ -116,3 +116,38 @@ def test_a_second_answer_that_is_no_number_leaves_the_first() -> None:
         lambda pixels: np.full((len(pixels), 5), np.nan, np.float32), first, [np.zeros((50, 80, 3), np.uint8)], 16
     )
     np.testing.assert_array_equal(again, first)
+
+
+def sees_large(pixels: np.ndarray) -> np.ndarray:
+    """A network that is sure of bright pixels where they fill a tenth of its square, else unsure of the upper left."""
+    answers = bright_box(pixels)
+    answers[:, 4] = [(image > 127).mean() for image in pixels]
+    answers[answers[:, 4] < 0.1] = [0.0, 0.0, 0.1, 0.1, 0.05]
+    answers[:, 4] = np.where(answers[:, 4] >= 0.1, 0.9, 0.05)
+    return answers
+
+
+def test_where_it_is_unsure_it_finds_a_small_face_in_a_part_of_the_photo() -> None:
+    pixels = photo(400, 400, (300, 280, 380, 380))  # a twentieth of the photo, a seventh of its lower right part
+    first = sees_large(resize(pixels, 32)[None])
+    assert first[0, 4] < UNSURE
+    found = look_again(sees_large, first, [pixels], 32)
+    np.testing.assert_allclose(found[0, :4] * 400, [300, 280, 380, 380], atol=10)
+    assert found[0, 4] > UNSURE
+
+
+def test_where_no_part_of_the_photo_is_surer_the_answer_stays() -> None:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    first = np.array([[0.2, 0.2, 0.8, 0.8, 0.3]])
+    again = look_again(lambda square: np.full((len(square), 5), 0.3, np.float32), first, [pixels], 16)
+    np.testing.assert_allclose(again[0, 4], 0.3, atol=1e-6)
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_the_parts_of_a_photo_lie_in_it_and_cover_it(width: int, height: int) -> None:
+    covered = np.zeros((height, width), bool)
+    for x1, y1, x2, y2 in parts(width, height):
+        assert 0 <= x1 < x2 <= width
+        assert 0 <= y1 < y2 <= height
+        covered[y1:y2, x1:x2] = True
+    assert covered.all()

@@ -3,6 +3,9 @@
 The crop is a square of `SCALE` times the first box's longer side around its centre, so the face is not stretched
 either. What lies outside the photo repeats its edge. The second answer takes the first one's place, score and all.
 
+Where one of the two scores is low the face may be somewhere else, and small: then the network is shown five parts of
+the photo, and looks again at what it is surest of. What comes of it is taken where it has a higher score.
+
 The module is copied into every served model, so it imports neither Keras nor TensorFlow.
 """
 
@@ -18,10 +21,14 @@ from selfie_localizer.photos.decode import SEARCHED_SIDE, Pixels, resize, shrink
 
 # Measured with the starter weights on real photos: from 1.4 to 2 the IoU is the same, above 2.2 it falls.
 SCALE = 1.8
+# Of the same photos 3 % have a lower score. Their search raises the mean IoU by 0.006; a higher bound brings no more.
+UNSURE = 0.4
+# Side of a part of the photo, relative to the photo's; four are in the corners and one in the middle.
+PART = 0.6
 # A first box with a shorter side than this many pixels of the copy says nothing.
 _LEAST_SIDE = 1.0
 
-# x1, y1, x2, y2 of a square in whole pixels, which may reach over the photo's edges.
+# x1, y1, x2, y2 in whole pixels, of shape (4,) or (N, 4); it may reach over the photo's edges.
 Window = NDArray[np.int64]
 
 
@@ -40,7 +47,7 @@ def copy_for(pixels: Pixels) -> Pixels:
 def look_again(
     network: Network, answers: NDArray[np.floating], copies: Sequence[Pixels], image_size: int
 ) -> NDArray[np.float64]:
-    """Returns the second answers, float64, shape (B, 5), like the first: relative to the whole photo, not clipped.
+    """Returns the last answers, float64, shape (B, 5), like the first: relative to the whole photo, not clipped.
 
     Where the first box is not finite, outside the photo or without any area, and where the second answer is not finite,
     the first one stays.
@@ -51,20 +58,53 @@ def look_again(
         copies: The photos, see `copy_for`; uint8, shape (h, w, 3) each.
         image_size: S, in pixels.
     """
+    found = _closer(network, answers, copies, image_size)
+    for row in np.flatnonzero(np.minimum(answers[:, 4], found[:, 4]) < UNSURE).tolist():
+        elsewhere = _surest_part(network, copies[row], image_size)
+        closer = _closer(network, elsewhere[None], [copies[row]], image_size)[0]
+        if closer[4] > found[row, 4]:
+            found[row] = closer
+    return found
+
+
+def _closer(
+    network: Network, answers: NDArray[np.floating], copies: Sequence[Pixels], image_size: int
+) -> NDArray[np.float64]:
+    """Returns what the network says of the windows around its answers, where there are any."""
     found = np.array(answers, np.float64)
     sizes = [copy.shape[1::-1] for copy in copies]
     around = [window(boxes.scale(row[:4], *size), *size) for row, size in zip(found, sizes, strict=True)]
     rows = [row for row, square in enumerate(around) if square is not None]
-    if not rows:
-        return found
-    windows = np.array([around[row] for row in rows])
-    crops = [crop(copies[row], square, image_size) for row, square in zip(rows, windows, strict=True)]
-    second = network(np.stack(crops)).astype(np.float64)
-    width, height = np.array([sizes[row] for row in rows], np.float64).T
-    second[:, :4] = boxes.scale(from_window(second[:, :4], windows), 1 / width, 1 / height)
-    finite = np.isfinite(second).all(axis=1)
-    found[np.array(rows)[finite]] = second[finite]
+    if rows:
+        windows = np.array([around[row] for row in rows])
+        second = _answers(network, [copies[row] for row in rows], windows, image_size)
+        finite = np.isfinite(second).all(axis=1)
+        found[np.array(rows)[finite]] = second[finite]
     return found
+
+
+def _surest_part(network: Network, copy: Pixels, image_size: int) -> NDArray[np.float64]:
+    """Returns the answer with the highest score of those about parts of a photo, float64, shape (5,)."""
+    windows = parts(*copy.shape[1::-1])
+    said = _answers(network, [copy] * len(windows), windows, image_size)
+    return said[np.argmax(np.nan_to_num(said[:, 4], nan=-1))]
+
+
+def _answers(network: Network, copies: Sequence[Pixels], windows: Window, image_size: int) -> NDArray[np.float64]:
+    """Returns what the network says of a window in each photo, relative to the whole photo, float64, shape (B, 5)."""
+    crops = [crop(copy, frame, image_size) for copy, frame in zip(copies, windows, strict=True)]
+    said = network(np.stack(crops)).astype(np.float64)
+    width, height = np.array([copy.shape[1::-1] for copy in copies], np.float64).T
+    said[:, :4] = boxes.scale(from_window(said[:, :4], windows), 1 / width, 1 / height)
+    return said
+
+
+def parts(width: int, height: int) -> Window:
+    """Returns five windows of a photo, each `PART` as wide and as high, int64, shape (5, 4); all of it is in some."""
+    sides = np.ceil(PART * np.array([width, height])).astype(np.int64)
+    room = np.array([width, height]) - sides
+    corners = np.array([[0, 0], [room[0], 0], [0, room[1]], room, room // 2])
+    return np.concatenate([corners, corners + sides], axis=1)
 
 
 def window(box: ArrayLike, width: int, height: int) -> Window | None:
@@ -88,16 +128,16 @@ def window(box: ArrayLike, width: int, height: int) -> Window | None:
     return np.concatenate([corner, corner + side]).astype(np.int64)
 
 
-def crop(pixels: Pixels, square: Window, image_size: int) -> Pixels:
+def crop(pixels: Pixels, frame: Window, image_size: int) -> Pixels:
     """Returns what is in a window, resized to the network's square; outside the photo its edge is repeated.
 
     Args:
         pixels: The photo, RGB, uint8, shape (h, w, 3).
-        square: What `window` returned.
+        frame: A window.
         image_size: Side of the network's square in pixels.
     """
     height, width = pixels.shape[:2]
-    x1, y1, x2, y2 = square.tolist()
+    x1, y1, x2, y2 = frame.tolist()
     inside = pixels[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
     top, bottom, left, right = (max(side, 0) for side in (-y1, y2 - height, -x1, x2 - width))
     whole = cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE)
