@@ -408,8 +408,9 @@ class Serving(Section):
     """What of a trained localizer is evaluated, registered and served.
 
     Attributes:
-        form: `onnx`, float32 in ONNX Runtime, or `litert_int8`: weights of 8 bits in LiteRT, three times as fast and a
-            quarter as large.
+        form: `litert_int8`, weights of 8 bits in LiteRT, three times as fast and a quarter as large; `onnx`, float32 in
+            ONNX Runtime; or `auto`, the first where its boxes stay within `max_shift_px` and LiteRT is installed, else
+            the second.
         max_shift_px: How far a box may lie from that of the float32 network, in pixels of the network's image, on all
             validation images but one in a thousand, rounded up. Where two faces are as good as each other, the least
             change of a network makes it choose the other one.
@@ -417,9 +418,9 @@ class Serving(Section):
             more exact and an answer twice as long.
     """
 
-    form: Literal["onnx", "litert_int8"] = "onnx"
-    max_shift_px: float = Field(default=0.5, gt=0)
-    second_look: bool = False
+    form: Literal["auto", "onnx", "litert_int8"] = "auto"
+    max_shift_px: float = Field(default=1.0, gt=0)
+    second_look: bool = True
 
 
 class Promote(Section):

@@ -11,7 +11,7 @@ from selfie_localizer.photos.decode import Pixels
 
 
 class Starter(Annotator):
-    """The one face that a localizer always sees, and the score that it gives it.
+    """The one face that a localizer always sees, at a second look, and the score that it gives it.
 
     TensorFlow is needed once, to make an ONNX file of the weights; see `starter_network`.
     """
@@ -25,7 +25,7 @@ class Starter(Annotator):
         self._path = starter_network.onnx_path(self.root)
 
     def locate(self, pixels: Pixels) -> tuple[boxes.Boxes, float] | None:
-        return answer(self._network, starter_network.IMAGE_SIZE, pixels)
+        return answer(self._network, starter_network.IMAGE_SIZE, pixels, looks_again=True)
 
     @functools.cached_property
     def _network(self) -> Any:

@@ -61,14 +61,14 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
     scored: dict[str, pd.DataFrame] = {}
     reports: dict[str, Report] = {}
     rows = np.concatenate([judge.rows, test.negatives("test")])
-    answers, shifts = _answers(settings, fit, test, rows, root)
+    answers, served, shifts = _answers(settings, fit, test, rows, root)
     for backbone, output in answers.items():
         faces, without_face = output[: len(judge.rows)], output[len(judge.rows) :, 4]
         predicted = boxes.scale(faces[:, :4], judge.table["width"], judge.table["height"])
         scored[backbone] = score_boxes(predicted, judge.table, brightness).assign(score=faces[:, 4])
         reports[backbone] = _report(judge, scored[backbone], settings.seed)
         reports[backbone] |= summarise_score(scored[backbone], without_face)
-        reports[backbone] |= settings.serving.model_dump(include={"form", "second_look"})
+        reports[backbone] |= served[backbone].model_dump(include={"form", "second_look"})
         reports[backbone] |= {"shift_px": round(shifts[backbone], 3)}
         reports[backbone]["model_digest"] = read_meta(backbone, root)["model_digest"]
     for name, baseline in find_baselines(judge, fit, settings, workers, root).items():
@@ -84,7 +84,7 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         for backbone in settings.backbones:
             pictures.draw(backbone, scored[backbone], judge, root / "data/images", folder)
         pictures.compare(scored, judge, folder / "comparison.png")
-    metrics = _metrics(judge, settings.serving, {name: reports[name] for name in settings.backbones})
+    metrics = _metrics(judge, {name: reports[name] for name in settings.backbones})
     files.write_json(root / METRICS, metrics)
     for backbone in settings.backbones:
         _log(backbone, reports[backbone], root)
@@ -96,14 +96,15 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
 
 def _answers(
     settings: params.Params, fit: Store, test: Store, rows: NDArray[np.int64], root: Path
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, params.Serving], dict[str, float]]:
     """Returns of each backbone relative boxes and scores, shape (N, 5), of the test images at `rows`.
 
-    Beside them, by how many pixels its boxes moved when it was put into the form in which it is served.
+    Beside them, what it is served as, and by how many pixels that moved its boxes.
     """
     from selfie_localizer.network import inference
 
     networks: dict[str, Network] = {}
+    served: dict[str, params.Serving] = {}
     shifts: dict[str, float] = {}
     answers: dict[str, NDArray[np.float64]] = {}
     photos = network_formats.validation_photos(fit)
@@ -112,18 +113,18 @@ def _answers(
             path = root / "models" / backbone / "model.keras"
             if not path.exists():
                 raise UserError(f"{path}: missing; run `dvc repro train@{backbone}` first")
-            form = Path(holder) / f"{backbone}-{FORMS[settings.serving.form].name}"
-            shifts[backbone] = network_formats.write_served(
-                inference.load(path), settings.serving, photos, test.size, form, path
+            file = Path(holder) / backbone
+            served[backbone], shifts[backbone] = network_formats.choose_form(
+                inference.load(path), settings.serving, photos, test.size, file, path
             )
-            networks[backbone] = FORMS[settings.serving.form].load(form)
+            networks[backbone] = FORMS[served[backbone].form].load(file)
             parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
             asked = [networks[backbone](test.images[part]) for part in parts]
             answers[backbone] = np.concatenate(asked).astype(np.float64)
         if settings.serving.second_look:
             paths = [root / "data/images" / str(name) for name in test.table["image"].iloc[rows]]
             answers = _second_answers(networks, answers, paths, Limits(**settings.photos.model_dump()), test.size)
-    return answers, shifts
+    return answers, served, shifts
 
 
 def _second_answers(
@@ -179,11 +180,11 @@ def _comparison(
     return result
 
 
-def _metrics(judge: Judge, serving: params.Serving, reports: Mapping[str, Report]) -> Report:
+def _metrics(judge: Judge, reports: Mapping[str, Report]) -> Report:
     """Returns what DVC shows: few figures, so that its table fits a screen."""
     iou = metric("iou", judge.kind)
     described = {key: value for key, value in judge.describe().items() if key in ("by", "images", "unjudged")}
-    served = serving.model_dump(include={"form", "second_look"})
+    served = {name: {key: report[key] for key in ("form", "second_look")} for name, report in reports.items()}
     return {
         "judge": described,
         "serving": served,

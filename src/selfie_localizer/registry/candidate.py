@@ -10,6 +10,7 @@ from selfie_localizer.dataset.store import FIT, TEST, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation.choice import by_validation, read_meta
 from selfie_localizer.evaluation.judge import figure, metric, shown
+from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.progress import say
 from selfie_localizer.registry.versions import Registry, has_files, number
 from selfie_localizer.state import locked_state
@@ -78,12 +79,17 @@ def best(settings: params.Params, root: Path) -> Candidate:
     store = _read(root / TEST / "store.json", "prepare")["digest"]
     if (report.get("model_digest"), report.get("judge", {}).get("store")) != (meta["model_digest"], store):
         raise UserError(f"{EVALUATION}/{backbone}.json: of another model or test split; run `dvc repro evaluate` first")
-    if any(report.get(key) != getattr(settings.serving, key) for key in ("form", "second_look")):
+    wanted = settings.serving
+    if report.get("second_look") != wanted.second_look or report.get("form") not in _forms(wanted):
         raise UserError(
             f"{EVALUATION}/{backbone}.json: not in the form and with the look that `serving` names; "
             "run `dvc repro evaluate` first"
         )
-    return Candidate(backbone, meta, report, settings.serving)
+    return Candidate(backbone, meta, report, wanted.model_copy(update={"form": report["form"]}))
+
+
+def _forms(serving: params.Serving) -> set[str]:
+    return set(FORMS) if serving.form == "auto" else {serving.form}
 
 
 def evaluated_tags(candidate: Candidate) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from selfie_localizer.tracking.resilient_run import mlflow_at
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "opencv-python-headless", "pillow")
 # Name of what is known of the model among its artifacts.
 META = "meta.json"
-DEFAULT_SERVING = params.Serving()
+DEFAULT_SERVING = params.Serving(form="onnx", second_look=False)
 
 
 def log_served(
@@ -52,7 +52,7 @@ def log_served(
         run_id: The run that it belongs to; None logs it without a run.
         name: Name of the logged model in the run.
         uri: The tracking store.
-        serving: The network's form, and whether it takes a second look; kept with the model too.
+        serving: The network's form, not `auto`, and whether it takes a second look; kept with the model too.
         photos: What its boxes are compared on, see `network_formats.write_served`.
         registered_name: Registers it as the next version of this registered model as well.
 

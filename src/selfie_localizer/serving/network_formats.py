@@ -14,6 +14,7 @@ from selfie_localizer.errors import UserError
 from selfie_localizer.network import litert_file, onnx_file
 from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.network.onnx_file import Network
+from selfie_localizer.progress import say
 
 Form = Literal["savedmodel", "onnx", "litert", "litert_int8"]
 
@@ -94,6 +95,29 @@ def write_served(
             f"serving.max_shift_px: {serving.max_shift_px:g}; raise that, train longer, or set serving.form: onnx"
         )
     return shift
+
+
+def choose_form(
+    model: Any, serving: params.Serving, photos: NDArray[np.uint8] | None, image_size: int, path: Path, shown: object
+) -> tuple[params.Serving, float]:
+    """Writes a network in the form that `serving` names; of `auto`, in 8 bits where that can be, and else says why not.
+
+    The arguments are those of `write_served`.
+
+    Returns:
+        What it is served as, with a form other than `auto`, and what `write_served` returns.
+
+    Raises:
+        UserError: As `write_served`, of a form that was named.
+    """
+    if serving.form == "auto":
+        small = serving.model_copy(update={"form": "litert_int8"})
+        try:
+            return small, write_served(model, small, photos, image_size, path, shown)
+        except UserError as error:
+            say(f"{str(error).split(';')[0]}: it is served in float32")
+            serving = serving.model_copy(update={"form": "onnx"})
+    return serving, write_served(model, serving, photos, image_size, path, shown)
 
 
 def validation_photos(store: Store) -> NDArray[np.uint8]:
