@@ -15,7 +15,7 @@ from selfie_localizer.annotators.annotate import annotate
 from selfie_localizer.annotators.starter import Starter
 from selfie_localizer.errors import UserError
 from selfie_localizer.network import localizer, onnx_file, starter_network, starter_weights
-from selfie_localizer.photos import decode
+from selfie_localizer.serving.locator import Locator
 from tests.faces import make_faces, write_image
 
 SETTINGS = params.Annotate(annotators={"starter": params.Starter()})
@@ -59,12 +59,13 @@ def test_each_photo_has_the_box_that_keras_gives_in_its_own_pixels_and_the_score
     backbone = params.Backbone(architecture=starter_network.ARCHITECTURE)
     model = localizer.build(backbone, params.Network(), starter_network.IMAGE_SIZE)
     starter_weights.load(model, starter_network.ARCHITECTURE, project)
-    for name, row in rows.iterrows():
-        pixels, width, height = decode.square((project / "data/images" / str(name)).read_bytes(), 128)
-        *box, score = np.asarray(model.predict_on_batch(pixels[None]))[0].astype(float)
-        wanted = boxes.clip(boxes.scale(box, width, height), width, height)
-        np.testing.assert_allclose(row[["x1", "y1", "x2", "y2"]].to_numpy(float), wanted, atol=0.5)
-        assert row["score"] == pytest.approx(score, abs=0.005)
+    locator = Locator(lambda pixels: np.asarray(model.predict_on_batch(pixels)), 128, looks_again=True)
+    wanted = locator.locate([project / "data/images" / str(name) for name in rows.index], Path.read_bytes)
+    for row, answer in zip(rows.to_dict("records"), wanted, strict=True):
+        np.testing.assert_allclose(
+            [row[side] for side in boxes.SIDES], [answer[side] for side in boxes.SIDES], atol=0.5
+        )
+        assert row["score"] == pytest.approx(answer["score"], abs=0.005)
     assert rows["score"].between(0, 1).all()
     report = json.loads((project / "reports/annotate.json").read_text())
     assert report["annotators"]["starter"]["found"] == 6

@@ -164,7 +164,7 @@ def evaluate(root: Path, *backbones: str, serving: params.Serving = FLOAT32) -> 
 def make_settings(*backbones: str, seed: int = 0, **promote: Any) -> params.Params:
     """Parameters with these backbones, `blob` by default; keywords are those of `params.Promote`."""
     rows = {name: params.Backbone(architecture="resnet18") for name in backbones or ("blob",)}
-    return params.Params(seed=seed, backbones=rows, promote=params.Promote(**promote))
+    return params.Params(seed=seed, backbones=rows, serving=FLOAT32, promote=params.Promote(**promote))
 
 
 def read_report(root: Path) -> dict[str, Any]:

@@ -158,7 +158,8 @@ def test_a_champion_whose_files_are_gone_is_registered_again_from_the_same_model
 
 def test_known_weights_in_another_form_or_with_a_second_look_are_a_version_of_their_own(blank: Path) -> None:
     blobs.make_model(blank, dark=0.9, normal=0.8)
-    forms = [params.Serving(), params.Serving(second_look=True), params.Serving(form="litert_int8")]
+    kinds = [("onnx", False), ("onnx", True), ("litert_int8", False)]
+    forms = [params.Serving.model_validate({"form": form, "second_look": look}) for form, look in kinds]
     for number, serving in enumerate([*forms, *forms]):
         blobs.evaluate(blank, serving=serving)
         promote(blobs.make_settings().model_copy(update={"serving": serving}), blank)
@@ -174,7 +175,7 @@ def test_known_weights_in_another_form_or_with_a_second_look_are_a_version_of_th
 
 def test_what_was_evaluated_in_another_form_is_not_promoted(blank: Path) -> None:
     blobs.make_model(blank, dark=0.9, normal=0.8)
-    blobs.evaluate(blank, serving=params.Serving(second_look=True))
+    blobs.evaluate(blank, serving=blobs.FLOAT32.model_copy(update={"second_look": True}))
     with pytest.raises(UserError, match="look that `serving` names; run `dvc repro evaluate` first"):
         promote(blobs.make_settings(), blank)
 

@@ -11,7 +11,7 @@ from selfie_localizer import params
 from selfie_localizer.errors import UserError
 from selfie_localizer.network import inference, litert_file
 from selfie_localizer.serving import network_formats
-from selfie_localizer.serving.network_formats import largest_shift, write_served
+from selfie_localizer.serving.network_formats import choose_form, largest_shift, write_served
 from tests.serving.conftest import SIZE
 
 EIGHT_BITS = params.Serving(form="litert_int8", max_shift_px=SIZE)
@@ -49,11 +49,29 @@ def test_a_form_that_moves_boxes_farther_is_refused_in_one_line_that_names_the_p
         write_served(small[0], strict, None, SIZE, tmp_path / "network.tflite", "it")
 
 
+def test_auto_takes_8_bits_where_boxes_stay_near_and_float32_with_a_line_that_says_why_where_not(
+    small: tuple[object, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def served(form: str, shift: float) -> tuple[str, float]:
+        asked = params.Serving.model_validate({"form": form, "max_shift_px": shift})
+        chosen, path, moved = choose_form(small[0], asked, None, SIZE, tmp_path, "it")
+        assert path.exists()
+        return chosen.form, moved
+
+    near, far = served("onnx", SIZE)[1], served("litert_int8", SIZE)[1]
+    assert served("auto", float(SIZE)) == ("litert_int8", far)
+    assert capsys.readouterr().err == ""
+    assert served("auto", (near + far) / 2) == ("onnx", near)
+    told = capsys.readouterr().err
+    assert "it: as litert_int8 its boxes move by" in told
+    assert "it is served in float32" in told
+
+
 def test_8_bits_take_less_than_half_of_the_space_and_give_nearly_the_same_boxes(
     small: tuple[object, Path], tmp_path: Path
 ) -> None:
     model, path = small
-    whole = params.Serving()
+    whole = params.Serving(form="onnx")
     assert write_served(model, whole, None, SIZE, tmp_path / "network.onnx", "it") < 0.01
     assert path.stat().st_size < (tmp_path / "network.onnx").stat().st_size / 2
     pixels = network_formats._test_images(SIZE)

@@ -113,9 +113,10 @@ def _answers(
             path = root / "models" / backbone / "model.keras"
             if not path.exists():
                 raise UserError(f"{path}: missing; run `dvc repro train@{backbone}` first")
-            file = Path(holder) / backbone
-            served[backbone], shifts[backbone] = network_formats.choose_form(
-                inference.load(path), settings.serving, photos, test.size, file, path
+            folder = Path(holder) / backbone
+            folder.mkdir()
+            served[backbone], file, shifts[backbone] = network_formats.choose_form(
+                inference.load(path), settings.serving, photos, test.size, folder, path
             )
             networks[backbone] = FORMS[served[backbone].form].load(file)
             parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]

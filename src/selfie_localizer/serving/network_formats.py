@@ -98,26 +98,31 @@ def write_served(
 
 
 def choose_form(
-    model: Any, serving: params.Serving, photos: NDArray[np.uint8] | None, image_size: int, path: Path, shown: object
-) -> tuple[params.Serving, float]:
+    model: Any, serving: params.Serving, photos: NDArray[np.uint8] | None, image_size: int, folder: Path, shown: object
+) -> tuple[params.Serving, Path, float]:
     """Writes a network in the form that `serving` names; of `auto`, in 8 bits where that can be, and else says why not.
 
-    The arguments are those of `write_served`.
+    Args:
+        folder: Where the file goes; the others are those of `write_served`.
 
     Returns:
-        What it is served as, with a form other than `auto`, and what `write_served` returns.
+        What it is served as, with a form other than `auto`; its file; and what `write_served` returns.
 
     Raises:
         UserError: As `write_served`, of a form that was named.
     """
-    if serving.form == "auto":
-        small = serving.model_copy(update={"form": "litert_int8"})
-        try:
-            return small, write_served(model, small, photos, image_size, path, shown)
-        except UserError as error:
-            say(f"{str(error).split(';')[0]}: it is served in float32")
-            serving = serving.model_copy(update={"form": "onnx"})
-    return serving, write_served(model, serving, photos, image_size, path, shown)
+
+    def write(form: str) -> tuple[params.Serving, Path, float]:
+        named, path = serving.model_copy(update={"form": form}), folder / FORMS[form].name
+        return named, path, write_served(model, named, photos, image_size, path, shown)
+
+    if serving.form != "auto":
+        return write(serving.form)
+    try:
+        return write("litert_int8")
+    except UserError as error:
+        say(f"{str(error).split(';')[0]}: it is served in float32")
+        return write("onnx")
 
 
 def validation_photos(store: Store) -> NDArray[np.uint8]:
