@@ -72,7 +72,7 @@ ROWS = {
     "compression": Row(patch="compression"),
     "zoom to 1.8": Row({"augment.zoom": (0.6, 1.8)}),
     "zoom to 1.8 and turns": Row({"augment.zoom": (0.6, 1.8), "augment.rotate": 15}),
-    "close-ups": Row({"augment.closeup": 0.3}),
+    "no close-ups": Row({"augment.closeup": 0}),
     "collage": Row({"augment.collage": 0.3}),
     "for long trainings": Row(LONG),
     "for long trainings, collage 0.5": Row({**LONG, "augment.collage": 0.5}),
@@ -81,7 +81,7 @@ ROWS = {
         {
             "augment.zoom": (1.0, 1.0),
             **{f"augment.{name}": 0 for name in ("aspect", "shift", "flip", "brightness", "contrast")},
-            **{f"augment.{name}": 0 for name in ("saturation", "hue", "grey")},
+            **{f"augment.{name}": 0 for name in ("saturation", "hue", "grey", "closeup")},
         }
     ),
     "batches of 16": Row({"train.batch_size": 16}),

@@ -3,7 +3,8 @@
     python tools/make_starter.py --backbone resnet18 --count 10000 --scenes 1000 --phases 96:6 128:4
 
 Renders selfies with exact boxes and scenes without anybody straight into a store, fits a localizer on them in phases of
-growing size, then further heads on its backbone, and writes `starter/<backbone>.npz` and `starter/<backbone>.json`. The
+growing size, then further heads on its backbone, and writes `starter/<backbone>.npz` and `starter/<backbone>.json`; of
+the first model's backbone also `starter/<backbone>.onnx`, with which `predict` answers before anything was trained. The
 store is kept in --work for other backbones, and everything goes on after an interruption. Seeds below 1000 are left to
 samples and tests, so that nothing that is judged was learned.
 """
@@ -145,7 +146,7 @@ def main() -> None:
 
     hush_tensorflow()
     # It takes seconds to import; what is wrong above is said at once.
-    from selfie_localizer.network import starter_weights
+    from selfie_localizer.network import localizer, starter_network, starter_weights
     from selfie_localizer.training.hardware import CPU_BFLOAT16, cpu_flags
     from starter_training import Phase, train
 
@@ -160,6 +161,12 @@ def main() -> None:
     trained = train(settings, store, phases, args.head_epochs, args.work)
     model, *others = trained.models.values()
     starter_weights.save(model, args.out / f"{args.backbone}.npz", others)
+    if args.backbone == starter_network.ARCHITECTURE:
+        row, network = params.Backbone(architecture=args.backbone), settings.network
+        first = localizer.build(row, network, starter_network.IMAGE_SIZE)
+        # What the first model says is what a training begins with.
+        starter_weights.load(first, args.backbone, path=args.out / f"{args.backbone}.npz")
+        starter_network.write(first, args.out / starter_network.NETWORK.name)
     iou = {width: round(value, 4) for width, value in trained.iou.items()}
     flags = cpu_flags()
     card = {

@@ -294,7 +294,7 @@ class Augment(Section):
     blur: Fraction = 0.0
     cutout: Fraction = 0.0
     collage: Fraction = 0.0
-    closeup: Fraction = 0.0
+    closeup: Fraction = 0.2
 
     @model_validator(mode="after")
     def _check(self) -> "Augment":

@@ -1,4 +1,4 @@
-"""The first model, made into an ONNX file once, says what Keras says; what it needs is named where it is missing."""
+"""The first model says as an ONNX file what Keras says; what it needs is named where it is missing."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from selfie_localizer import boxes, params
 from selfie_localizer.annotators.annotate import annotate
 from selfie_localizer.annotators.starter import Starter
 from selfie_localizer.errors import UserError
-from selfie_localizer.network import localizer, onnx_file, starter_network, starter_weights
+from selfie_localizer.network import localizer, starter_network, starter_weights
 from selfie_localizer.serving.locator import Locator
 from tests.faces import make_faces, write_image
 
@@ -23,7 +23,7 @@ SETTINGS = params.Annotate(annotators={"starter": params.Starter()})
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with starter weights that never learned anything, and their ONNX file."""
+    """A project with starter weights that never learned anything, and their network."""
     root = tmp_path_factory.mktemp("weights")
     keras.utils.set_random_seed(0)
     backbone = params.Backbone(architecture=starter_network.ARCHITECTURE)
@@ -32,9 +32,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     attention = model.get_layer("head_attention").kernel
     attention.assign(300 * attention)
     starter_weights.save(model, root / starter_weights.path_of(starter_network.ARCHITECTURE))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DVC_ROOT", raising=False)
-        starter_network.onnx_path(root)
+    starter_weights.load(model, starter_network.ARCHITECTURE, root)
+    starter_network.write(model, root / starter_network.NETWORK)
     return root
 
 
@@ -45,9 +44,6 @@ def project(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     write_image(tmp_path, "broken.jpg", b"broken")
     write_image(tmp_path, "copy.png", (tmp_path / "data/images/0001.png").read_bytes())
     (tmp_path / "starter").symlink_to(made / "starter")
-    (tmp_path / ".cache").mkdir()
-    for path in (made / ".cache").glob("*.onnx"):
-        (tmp_path / ".cache" / path.name).symlink_to(path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return tmp_path
 
@@ -98,45 +94,28 @@ def test_missing_weights_are_one_line_that_names_the_command(project: Path) -> N
     assert not (project / "build").exists()
 
 
-def test_other_weights_are_another_version_and_another_network(
-    project: Path, made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_weights_are_another_version(project: Path, made: Path) -> None:
     before = Starter("starter", params.Starter(), project).version()
     assert Starter("starter", params.Starter(), project).version() == before
     (project / "starter").unlink()
-    weights = starter_weights.path_of(starter_network.ARCHITECTURE)
-    (project / weights).parent.mkdir()
-    (project / weights).write_bytes((made / weights).read_bytes() + b"\0")
+    (project / "starter").mkdir()
+    (project / starter_network.NETWORK).write_bytes((made / starter_network.NETWORK).read_bytes() + b"\0")
     assert Starter("starter", params.Starter(), project).version() != before
-    monkeypatch.setattr(starter_network, "_make", lambda root, path: path.write_bytes(b"another"))
-    old = list((project / ".cache").glob("*.onnx"))
-    path = starter_network.onnx_path(project)
-    assert path not in old
-    assert list((project / ".cache").glob("*.onnx")) == [path], "the old one goes"
 
 
-def test_a_damaged_network_is_made_anew(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = starter_network.onnx_path(project)
-    assert capsys.readouterr().err == ""
-    whole = path.read_bytes()
-    path.unlink()
-    path.write_bytes(whole[: len(whole) // 2])
-    monkeypatch.setattr(starter_network, "_make", lambda root, path: path.write_bytes(whole))
-    assert starter_network.onnx_path(project) == path
-    assert "damaged, and made anew" in capsys.readouterr().err
-    onnx_file.load(path)
+def test_a_damaged_network_is_one_line_that_names_the_command(project: Path, made: Path) -> None:
+    (project / "starter").unlink()
+    (project / "starter").mkdir()
+    whole = (made / starter_network.NETWORK).read_bytes()
+    (project / starter_network.NETWORK).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"starter/resnet18\.onnx: damaged.*dvc pull -r sample starter\.dvc") as error:
+        annotate(SETTINGS, 1, project)
+    assert "\n" not in str(error.value)
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(root: Path, path: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    next((project / ".cache").glob("*.onnx")).unlink()
-    monkeypatch.setattr(starter_network, "_make", full)
-    with pytest.raises(UserError, match="No space left on device"):
-        starter_network.onnx_path(project)
+def test_the_network_is_a_quarter_as_large_as_its_floats(made: Path) -> None:
+    floats = sum(array.size * 4 for array in np.load(made / "starter/resnet18.npz").values())
+    assert (made / starter_network.NETWORK).stat().st_size < 0.3 * floats
 
 
 def test_pixels_without_an_answer_have_no_face(project: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_taken_as_it_is(tmp_path: Path
 
 
 def test_a_keras_folder_and_a_served_model_give_the_same_boxes(folder: Path, trained: Path, served: Path) -> None:  # noqa: F811
-    first, second = rows([folder], trained), rows([folder], served)
+    first, second = rows([folder], trained, second_look=False), rows([folder], served)
     assert [row["image"] for row in first] == [str(path) for path in find([str(folder)])]
     for one, other in zip(first, second, strict=True):
         assert (one["width"], one["height"], one["error"]) == (120, 90, None)
@@ -69,11 +69,12 @@ def test_a_second_look_is_taken_where_it_is_asked_for_or_params_say_so(
     trained: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "params.yaml").write_text("serving: {second_look: true}\n")
-    plain, asked = rows([folder], trained), rows([folder], trained, second_look=True)
+    (tmp_path / "params.yaml").write_text("serving: {second_look: false}\n")
+    plain, asked = (rows([folder], trained, second_look=look) for look in (False, True))
     assert plain != asked
-    assert rows([folder], trained, root=tmp_path) == asked
-    assert rows([folder], trained, root=tmp_path, second_look=False) == plain
+    assert rows([folder], trained) == asked
+    assert rows([folder], trained, root=tmp_path) == plain
+    assert rows([folder], trained, root=tmp_path, second_look=True) == asked
 
 
 def test_csv_and_table_show_what_json_does(folder: Path, served: Path) -> None:  # noqa: F811
@@ -217,7 +218,7 @@ def test_a_folder_without_images_is_wrong_usage(tmp_path: Path, served: Path) ->
     ("model", "message"),
     [
         (None, r"there is no champion yet: run `dvc repro` first; .*dvc pull -r sample starter\.dvc"),
-        ("starter", r"starter/resnet18\.npz: .*dvc pull -r sample starter\.dvc"),
+        ("starter", r"starter/resnet18\.onnx: .*dvc pull -r sample starter\.dvc"),
         ("models:/selfie-localizer/1", r"selfie-localizer/1: there is no .*mlflow\.db yet; run `dvc repro` first"),
         ("nowhere", "nowhere: no such folder"),
         ("photos", "photos: holds neither a model.keras nor a served model"),
@@ -243,7 +244,7 @@ def starter(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F81
     """Takes a small network for the starter's, whose own weights are no part of the tests."""
     size = json.loads((served / "artifacts/meta.json").read_text())["image_size"]
     monkeypatch.setattr(module.starter_network, "IMAGE_SIZE", size)
-    monkeypatch.setattr(module.starter_network, "onnx_path", lambda root: served / "artifacts/network.onnx")
+    monkeypatch.setattr(module.starter_network, "NETWORK", served / "artifacts/network.onnx")
 
 
 @pytest.mark.usefixtures("starter")
@@ -257,7 +258,7 @@ def test_without_a_champion_the_first_model_answers_and_one_line_says_so(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(folder.parent)
-    expected = rows([Path("photos")], served)
+    expected = rows([Path("photos")], served, second_look=True)
     for has_database in (False, True):
         if has_database:
             shutil.copy(empty_database, "mlflow.db")

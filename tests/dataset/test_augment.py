@@ -12,7 +12,7 @@ from selfie_localizer.dataset.augment import augment
 SIDE = 96
 OFF = {
     "zoom": (1.0, 1.0), "aspect": 0.0, "shift": 0.0, "flip": 0.0, "brightness": 0.0, "contrast": 0.0,
-    "saturation": 0.0, "hue": 0.0, "grey": 0.0,
+    "saturation": 0.0, "hue": 0.0, "grey": 0.0, "closeup": 0.0,
 }  # fmt: skip
 GEOMETRY = {
     "nothing": {},

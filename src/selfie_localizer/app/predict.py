@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from selfie_localizer import files, params
 from selfie_localizer.errors import UsageError, UserError
-from selfie_localizer.network import onnx_file, starter_network
+from selfie_localizer.network import starter_network
 from selfie_localizer.network.network_file import FIRST_FORM, FORMS
 from selfie_localizer.photos import listing
 from selfie_localizer.photos.decode import decode, read_bytes
@@ -230,7 +230,7 @@ def load(model: str | None, root: Path = Path("."), second_look: bool | None = N
     looks_again = settings.serving.second_look if second_look is None else second_look
     if name == STARTER:
         try:
-            network = onnx_file.load(starter_network.onnx_path(root))
+            network = starter_network.load(root)
         except UserError as error:
             missing = "" if model else "there is no champion yet: run `dvc repro` first; and no first model: "
             raise UserError(f"{missing}{error}") from None

@@ -18,7 +18,7 @@ from selfie_localizer.evaluation.judge import Judge
 from selfie_localizer.labels import convention
 from selfie_localizer.labels.contents import of_contents, read_contents, read_output
 from selfie_localizer.labels.trusted import TableRules, read_trusted
-from selfie_localizer.network import starter_weights
+from selfie_localizer.network import starter_network
 from selfie_localizer.photos.limits import Limits
 from selfie_localizer.progress import say
 
@@ -77,7 +77,7 @@ def find_baselines(
         moved = convention.apply(drawn, shifts, width, height)
         found[HAAR_MOVED] = Baseline(moved, "haar" in judge.annotators)
 
-    if "starter" in set(annotations["annotator"]) or (root / starter_weights.path_of("resnet18")).exists():
+    if "starter" in set(annotations["annotator"]) or (root / starter_network.NETWORK).exists():
         drawn, shifts = _opinion("starter", _ask("starter", settings, workers, root), annotations, judge, rules, root)
         moved = convention.apply(drawn, shifts, width, height)
         found[FIRST_MODEL] = Baseline(moved, "starter" in judge.annotators)

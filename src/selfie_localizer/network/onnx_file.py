@@ -51,6 +51,8 @@ def load(path: Path, threads: int = 0) -> Network:
     options.intra_op_num_threads = threads or core_count()
     # Threads that wait for the next image in a busy loop would take the cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Kernels that a file holds in 8 bits become floats now, not for each image.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 

@@ -1,77 +1,83 @@
-"""The first model: the starter weights as an ONNX network, made once with Keras and run without it ever after."""
+"""The first model: the starter weights as an ONNX network, which answers without Keras."""
 
-import time
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from selfie_localizer import dependencies, files, params
+import numpy as np
+
+from selfie_localizer import files
 from selfie_localizer.errors import UserError
 from selfie_localizer.network import onnx_file, starter_weights
-from selfie_localizer.progress import duration, say
-from selfie_localizer.state import cache_folder
+
+if TYPE_CHECKING:
+    import keras
 
 ARCHITECTURE = "resnet18"
 # What the starter weights were trained at, in pixels.
 IMAGE_SIZE = 128
-_PACKAGES = ("keras", "keras-hub", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
+NETWORK = starter_weights.STARTER / f"{ARCHITECTURE}.onnx"
+_HINT = "fetch it by `dvc pull -r sample starter.dvc`"
+# Arrays of fewer numbers stay as they are: they are biases.
+_LEAST = 1024
 
 
 def digest(root: Path = Path(".")) -> str:
-    """Returns what names the network: a digest of its weights, its code and the packages that make and run it.
+    """Returns what names the network.
 
     Args:
         root: The project's folder.
 
     Raises:
-        UserError: The weights are not there.
+        UserError: It is not there.
     """
-    path = starter_weights.path_of(ARCHITECTURE)
     try:
-        weights = (root / path).read_bytes()
+        return files.sha256((root / NETWORK).read_bytes())
     except OSError as error:
-        raise UserError(
-            f"{path}: the starter weights cannot be read ({error.strerror}); "
-            "fetch them by `dvc pull -r sample starter.dvc`"
-        ) from None
-    return files.digest(_code(), weights)
+        raise UserError(f"{NETWORK}: the first model cannot be read ({error.strerror}); {_HINT}") from None
 
 
-def onnx_path(root: Path = Path(".")) -> Path:
-    """Returns the network's ONNX file in the project's cache; where it is not there or damaged, it is made.
+def load(root: Path = Path("."), threads: int = 0) -> onnx_file.Network:
+    """Loads the network.
+
+    Args:
+        root: The project's folder.
+        threads: As in `onnx_file.load`.
 
     Raises:
-        UserError: The weights are not there or damaged, or the file cannot be written.
+        UserError: It is not there or damaged.
     """
-    path = cache_folder(root) / f"starter-{digest(root)[:16]}.onnx"
-    if path.exists():
-        try:
-            onnx_file.load(path)
-            return path
-        # The runtime's errors have nothing in common but this.
-        except Exception:
-            say(f"{path}: damaged, and made anew")
-    start = time.monotonic()
+    digest(root)
     try:
-        _make(root, path)
-        for other in path.parent.glob("starter-*.onnx"):
-            if other != path:
-                other.unlink()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); make room, or the folder writable") from None
-    say(f"{path.name}: made of the starter weights in {duration(time.monotonic() - start)}, kept in {path.parent}")
-    return path
+        return onnx_file.load(root / NETWORK, threads)
+    # The runtime's errors have nothing in common but this.
+    except Exception:
+        raise UserError(f"{NETWORK}: damaged; remove it and {_HINT}") from None
 
 
-def _make(root: Path, path: Path) -> None:
-    from selfie_localizer.network import localizer
+def write(model: "keras.Model", path: Path) -> None:
+    """Writes a localizer as ONNX with kernels of 8 bits, which are floats again once it is loaded.
 
-    model = localizer.build(params.Backbone(architecture=ARCHITECTURE), params.Network(), IMAGE_SIZE)
-    starter_weights.load(model, ARCHITECTURE, root)
+    Args:
+        model: Has starter weights, and computes in float32.
+        path: The file.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
     with files.atomic_write(path) as temporary:
         onnx_file.export(model, temporary, IMAGE_SIZE)
-
-
-@cache
-def _code() -> str:
-    return files.digest(dependencies.code_digest(__name__), {name: version(name) for name in _PACKAGES})
+        network = onnx.load(temporary)
+        graph = network.graph
+        convolved = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+        for kernel in [array for array in graph.initializer if array.name in convolved]:
+            values = numpy_helper.to_array(kernel)
+            if values.size < _LEAST:
+                continue
+            # ONNX has the output channel first, Keras last.
+            whole, scale = starter_weights.quantise(np.moveaxis(values, 0, -1))
+            names = [f"{kernel.name}/{part}" for part in ("whole", "scale")]
+            graph.initializer.remove(kernel)
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(np.moveaxis(whole, -1, 0)), names[0]))
+            graph.initializer.append(numpy_helper.from_array(scale, names[1]))
+            graph.node.insert(0, helper.make_node("DequantizeLinear", names, [kernel.name], axis=0))
+        onnx.save(network, temporary)

@@ -132,7 +132,7 @@ def _read(path: Path) -> tuple[Arrays, dict[int, Arrays]]:
     return backbone, heads
 
 
-def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int:
+def load(model: "keras.Model", architecture: str, root: Path = Path("."), path: Path | None = None) -> int:
     """Gives a localizer the starter weights of its architecture, wherever name and shape are the same.
 
     The head is that of the localizer's own width. Where the file has none that fits as a whole, it keeps its random
@@ -142,6 +142,7 @@ def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int
         model: A localizer.
         architecture: Of its backbone.
         root: The project's folder.
+        path: The file, where it is another than the project's own.
 
     Returns:
         The number of variables that were set.
@@ -149,7 +150,7 @@ def load(model: "keras.Model", architecture: str, root: Path = Path(".")) -> int
     Raises:
         UserError: There are no such weights here, or they are of another network.
     """
-    path = root / path_of(architecture)
+    path = path or root / path_of(architecture)
     try:
         stored, heads = _read(path)
     except FileNotFoundError:
