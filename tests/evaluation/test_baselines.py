@@ -82,7 +82,7 @@ def test_who_is_no_annotator_is_asked_and_moved_to_the_trusted_convention(
 ) -> None:
     monkeypatch.setattr(module.convention, "LEAST_PAIRS", 4)
     (root / "starter").mkdir()
-    (root / "starter/resnet18.npz").touch()
+    (root / "starter/resnet18.onnx").touch()
     table = open_store(root / FIT).table
     table[["image", *boxes.SIDES]].to_csv(root / "data/trusted.csv", index=False)
     blobs.annotate(root, {"given": np.zeros((44, 4))})
@@ -96,7 +96,7 @@ def test_who_is_no_annotator_is_asked_and_moved_to_the_trusted_convention(
 
 def test_without_trusted_boxes_the_first_model_is_taken_as_it_is(root: Path, asked: list[str]) -> None:
     (root / "starter").mkdir()
-    (root / "starter/resnet18.npz").touch()
+    (root / "starter/resnet18.onnx").touch()
     blobs.annotate(root, {"given": np.zeros((44, 4))})
     found = find(root)
     np.testing.assert_allclose(found[FIRST_MODEL].boxes, labels(root) + RIGHT)

@@ -63,7 +63,9 @@ def make_project(root: Path, test: int = 80, seed: int = 0, dark: bool = True, t
     if truth:
         give_truth(root, test)
     if not (root / "params.yaml").exists():
-        (root / "params.yaml").write_text("backbones:\n  blob: {architecture: resnet18}\n")
+        (root / "params.yaml").write_text(
+            "backbones:\n  blob: {architecture: resnet18}\nserving: {form: onnx, second_look: false}\n"
+        )
 
 
 def annotate(root: Path, drawn: Mapping[str, np.ndarray], shifts: Mapping[str, Sequence[float]] | None = None) -> None:

@@ -66,7 +66,7 @@ def test_every_form_gives_the_box_of_predict_to_who_follows_the_sidecar(exported
         cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), (width, height), 0, 0, 0, cv2.INTER_AREA
     )
     out = io.StringIO()
-    predict([str(path)], str(trained), "json", out=out)
+    predict([str(path)], str(trained), "json", second_look=False, out=out)
     expected = [json.loads(out.getvalue())[0][key] for key in ("x1", "y1", "x2", "y2", "score")]
 
     assert set(sidecar["forms"]) == {"savedmodel", "onnx", "litert"}
