@@ -29,14 +29,16 @@ def load(path: Path, threads: int = 0) -> Network:
         ValueError: The file is damaged.
     """
     interpreter_class = _interpreter_class()
+    # Each thread's interpreter is made later, when the file may be gone.
+    content = path.read_bytes()
     # One that cannot be used shows itself here, not at the first image.
-    interpreter_class(str(path), num_threads=1)
+    interpreter_class(model_content=content, num_threads=1)
     own = threading.local()
 
     def answer(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         # An interpreter is for one thread alone.
         if not hasattr(own, "interpreter"):
-            own.interpreter = interpreter_class(str(path), num_threads=1)
+            own.interpreter = interpreter_class(model_content=content, num_threads=1)
             own.interpreter.allocate_tensors()
             own.input = own.interpreter.get_input_details()[0]["index"]
             own.output = own.interpreter.get_output_details()[0]["index"]
