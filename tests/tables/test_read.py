@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfie_localizer import boxes
 from selfie_localizer.errors import UserError
-from selfie_localizer.tables.read import BOX, BoxTable, check_matched, read
+from selfie_localizer.tables.read import BoxTable, check_matched, read
 
 IMAGES = ["a.jpg", "b.jpg", "sub/c.jpg"]
 ONE = ("a.jpg", ("1", "2.5", "30", "40"))
@@ -22,7 +23,7 @@ def table(folder: Path, text: str | bytes, images: list[str] | None = None) -> B
 
 def rows(folder: Path, text: str | bytes) -> list[tuple[str, tuple[str, ...]]]:
     found = table(folder, text).rows
-    return [(row[0], tuple(row[1:])) for row in found[["image", *BOX]].itertuples(index=False)]
+    return [(row[0], tuple(row[1:])) for row in found[["image", *boxes.SIDES]].itertuples(index=False)]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_sums_of_decimals_are_exact_and_what_is_no_number_stays_to_be_named(tmp_
 @pytest.mark.parametrize("text", ["a.jpg,1,2.5,30,40\n", "a.jpg,1,2.5,30,40,face\n", 'a.jpg,"[1, 2.5, 30, 40]"\n'])
 def test_without_a_header_the_first_row_is_data(tmp_path: Path, text: str) -> None:
     found = table(tmp_path, text + text)
-    assert [tuple(row) for row in found.rows[BOX].itertuples(index=False)] == [ONE[1]] * 2
+    assert [tuple(row) for row in found.rows[boxes.SIDES].itertuples(index=False)] == [ONE[1]] * 2
     assert found.rows["line"].tolist() == [1, 2]
 
 
@@ -162,7 +163,7 @@ def test_four_members_stay_apart_so_that_the_bad_one_can_be_named(tmp_path: Path
 
 def test_a_short_row_has_empty_coordinates_and_a_blank_line_is_no_row(tmp_path: Path) -> None:
     found = table(tmp_path, "image,x1,y1,x2,y2\na.jpg,1,2\n\n,,,,\nb.jpg,1,2,3,4,5\n").rows
-    assert found[BOX].to_numpy().tolist() == [["1", "2", "", ""], ["1", "2", "3", "4"]]
+    assert found[boxes.SIDES].to_numpy().tolist() == [["1", "2", "", ""], ["1", "2", "3", "4"]]
     assert found["line"].tolist() == [2, 5]
 
 
@@ -278,6 +279,6 @@ def test_any_cell_is_read_and_a_box_is_four_finite_numbers_in_order(
 ) -> None:
     quoted = text.replace('"', '""')
     found = table(tmp_path_factory.getbasetemp(), f'path,bbox\na.jpg,"{quoted}"\n').boxes()
-    for row in found[BOX].to_numpy():
+    for row in found[boxes.SIDES].to_numpy():
         assert row[0] < row[2]
         assert row[1] < row[3]

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from selfie_localizer import boxes
 from selfie_localizer.errors import UserError
 from selfie_localizer.tables.read import read
-from selfie_localizer.tables.readings import BOX, Picture, check_reading, convert_stored
+from selfie_localizer.tables.readings import Picture, check_reading, convert_stored
 
 PATH = Path("data/annotations.csv")
 BACK = {6: 8, 8: 6}
@@ -91,7 +91,7 @@ class Photos:
         self.sizes["orientation"] = self.orientation
 
     def table(self, corners: np.ndarray) -> pd.DataFrame:
-        return pd.DataFrame(corners, columns=BOX).assign(image=self.names)
+        return pd.DataFrame(corners, columns=boxes.SIDES).assign(image=self.names)
 
     def stored(self) -> np.ndarray:
         back = np.vectorize(lambda turn: BACK.get(turn, turn))(self.orientation)
@@ -274,11 +274,11 @@ def test_a_width_that_is_called_x2_is_noticed_in_a_table_as_it_is_read(tmp_path:
 
 def test_real_photos_pass_as_they_are_and_stop_in_percent(real_selfies: Path) -> None:
     truth = pd.read_csv(real_selfies / "truth.csv").iloc[:300]
-    drawn = square(truth[BOX].to_numpy(), 1.0, 0.08)
-    reference = pd.DataFrame(drawn, columns=BOX).assign(image=truth["image"])
+    drawn = square(truth[boxes.SIDES].to_numpy(), 1.0, 0.08)
+    reference = pd.DataFrame(drawn, columns=boxes.SIDES).assign(image=truth["image"])
     sizes = truth[["image", "width", "height"]]
     check_reading(PATH, truth, reference, sizes)
     percent = truth.copy()
-    percent[BOX] = truth[BOX].to_numpy() / np.tile(sizes[["width", "height"]].to_numpy(), 2) * 100
+    percent[boxes.SIDES] = truth[boxes.SIDES].to_numpy() / np.tile(sizes[["width", "height"]].to_numpy(), 2) * 100
     with pytest.raises(UserError, match=r"percentages of the image, x1,y1,x2,y2"):
         check_reading(PATH, percent, reference, sizes)

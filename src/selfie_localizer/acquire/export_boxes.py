@@ -16,7 +16,7 @@ from selfie_localizer.acquire.photo_sizes import read_size
 from selfie_localizer.errors import UserError
 from selfie_localizer.photos import listing
 from selfie_localizer.progress import say
-from selfie_localizer.tables.read import BOX, read
+from selfie_localizer.tables.read import read
 
 TABLES = ("labels", "annotations", "truth", "trusted")
 LABEL = "face"
@@ -55,17 +55,17 @@ def _boxes(table: str, root: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not there; {mend}")
     if table == "labels":
         found = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = [name for name in ("image", *BOX) if name not in found]
+        missing = [name for name in ("image", *boxes.SIDES) if name not in found]
         if missing:
             raise UserError(f"{path}: no column {', '.join(missing)}; run `dvc repro label`")
-        found[BOX] = found[BOX].apply(pd.to_numeric, errors="coerce").astype("float64")
+        found[boxes.SIDES] = found[boxes.SIDES].apply(pd.to_numeric, errors="coerce").astype("float64")
     else:
         images = [listing.printable(entry.name) for entry in listing.list_photos(root / "data/images")[0]]
         found = read(path, images).numbers()
-    found = found[boxes.is_box(found[BOX])].reset_index(drop=True)
+    found = found[boxes.is_box(found[boxes.SIDES])].reset_index(drop=True)
     if found.empty:
         raise UserError(f"{path}: no box of an image in it, so there is nothing to export")
-    return found[[name for name in ("image", *BOX, "width", "height") if name in found]]
+    return found[[name for name in ("image", *boxes.SIDES, "width", "height") if name in found]]
 
 
 def _with_sizes(found: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def _grouped(found: pd.DataFrame) -> list[tuple[str, float, float, list[tuple[fl
     """Returns name, width, height and boxes of each image, in the order of the table."""
     groups = []
     for name, rows in found.groupby("image", sort=False):
-        corners = [tuple(map(float, row)) for row in rows[BOX].to_numpy()]
+        corners = [tuple(map(float, row)) for row in rows[boxes.SIDES].to_numpy()]
         groups.append((str(name), float(rows["width"].iloc[0]), float(rows["height"].iloc[0]), corners))
     return groups
 

@@ -70,10 +70,11 @@ class GivenBoxes:
         """
         import pandas as pd
 
+        from selfie_localizer.boxes import SIDES
         from selfie_localizer.tables import readings
 
         numbers = self.table.numbers()
-        boxes = pd.DataFrame([[image, *box] for image, box in reference.items()], columns=["image", *readings.BOX])
+        boxes = pd.DataFrame([[image, *box] for image, box in reference.items()], columns=["image", *SIDES])
         sizes = pd.DataFrame([{"image": image, **facts[image]} for image in reference])
         if len(sizes):
             readings.check_reading(self.table.path, numbers, boxes, sizes, self.boxes)

@@ -18,8 +18,6 @@ from selfie_localizer.tables.header import FORM, Layout, find_layout, missing_co
 from selfie_localizer.tables.names import ImageNames, canonical
 from selfie_localizer.tables.numbers import Four, corners, is_number, split_list, with_point
 
-BOX = ["x1", "y1", "x2", "y2"]
-
 
 @dataclass(frozen=True)
 class BoxTable:
@@ -47,7 +45,7 @@ class BoxTable:
         Rows stay in the order of the file; of boxes of the same size the first is taken.
         """
         found = self.numbers()
-        found = found[boxes.is_box(found[BOX])]
+        found = found[boxes.is_box(found[boxes.SIDES])]
         return found.loc[_largest(found)].reset_index(drop=True)
 
     def largest_rows(self) -> pd.DataFrame:
@@ -121,7 +119,7 @@ def read(path: Path, images: Sequence[str]) -> BoxTable:
             "matched": np.array([found is not None for found in matched], dtype=bool),
         }
     )
-    for place, column in enumerate(BOX):
+    for place, column in enumerate(boxes.SIDES):
         table[column] = pd.Series([four[place] for four in texts], dtype=table["image"].dtype)
     return BoxTable(path, table)
 
@@ -196,13 +194,13 @@ def _cell(cells: list[str], place: int) -> str:
 
 def _numbers(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the four coordinates as float64; NaN where a text is no finite number."""
-    found = {name: [float(text) if is_number(text) else np.nan for text in rows[name]] for name in BOX}
+    found = {name: [float(text) if is_number(text) else np.nan for text in rows[name]] for name in boxes.SIDES}
     numbers = pd.DataFrame(found, index=rows.index, dtype=np.float64)
     return numbers.where(np.isfinite(numbers))
 
 
 def _largest(found: pd.DataFrame) -> pd.Index:
     """Returns the index of each image's largest box, in the order of the rows."""
-    area = pd.Series(boxes.area(found[BOX]), index=found.index)
+    area = pd.Series(boxes.area(found[boxes.SIDES]), index=found.index)
     by_area = area.sort_values(ascending=False, kind="stable").index
     return found["image"].loc[by_area].drop_duplicates().index.sort_values()

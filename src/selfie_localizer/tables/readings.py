@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from selfie_localizer import boxes
 from selfie_localizer.errors import UserError
 
-BOX = ["x1", "y1", "x2", "y2"]
 SAME_FACE = 0.3
 FEWEST_PAIRS = 8
 # Photos with an EXIF turn are judged by themselves; all of a few that are wrong in the same way are no chance.
@@ -146,18 +145,19 @@ class _Pairs:
     """
 
     def __init__(self, found: pd.DataFrame, reference: pd.DataFrame, sizes: pd.DataFrame) -> None:
-        one_each = reference.drop_duplicates("image").rename(columns={name: f"reference_{name}" for name in BOX})
+        renamed = {side: f"reference_{side}" for side in boxes.SIDES}
+        one_each = reference.drop_duplicates("image").rename(columns=renamed)[["image", *renamed.values()]]
         columns = [name for name in ("image", "width", "height", "orientation") if name in sizes]
-        both = found[["image", *BOX]].merge(one_each[["image", *(f"reference_{name}" for name in BOX)]], on="image")
+        both = found[["image", *boxes.SIDES]].merge(one_each, on="image")
         both = both.merge(sizes[columns].drop_duplicates("image"), on="image")
-        self._numbers = both[BOX].to_numpy(np.float64)
+        self._numbers = both[boxes.SIDES].to_numpy(np.float64)
         self._size = both[["width", "height"]].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
         orientation = both["orientation"] if "orientation" in both else pd.Series(1, index=both.index)
         self._orientation = pd.to_numeric(orientation, errors="coerce").fillna(1).to_numpy(np.float64)
         self._image, images = pd.factorize(both["image"])
         self.count = len(images)
         first = np.unique(self._image, return_index=True)[1]
-        self._reference = both[[f"reference_{name}" for name in BOX]].to_numpy(np.float64)[first]
+        self._reference = both[list(renamed.values())].to_numpy(np.float64)[first]
         self.turned = np.isin(self._orientation[first], (2, 3, 4, 5, 6, 7, 8))
 
     def fitting(self, reading: Reading, picture: Picture) -> NDArray[np.bool_]:
