@@ -10,12 +10,11 @@ from typing import Literal
 
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.quiet import hush_tensorflow
+from selfie_renderer.looks import LOOKS
 
 BENCHMARKS = ("dataset", "annotators", "labels", "convention", "training", "serving", "latency", "quality", "ablation")
 
 Verb = Callable[[argparse.Namespace], None]
-
-LOOKS = ("everyday", "evening")
 
 BOX_FORMATS = ("coco", "yolo", "voc", "labelstudio")
 
