@@ -84,8 +84,3 @@ def digest(*parts: Any) -> str:
 def sha256(data: bytes) -> str:
     """Returns the SHA-256 of a file's bytes in hex, by which an image is known whatever its name."""
     return hashlib.sha256(data).hexdigest()
-
-
-def code_digest(*modules: Any) -> str:
-    """Returns a digest of the source files of `modules`, so that state made by other code is never reused."""
-    return digest(*(Path(module.__file__).read_bytes() for module in modules))
