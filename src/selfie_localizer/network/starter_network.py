@@ -30,10 +30,16 @@ def digest(root: Path = Path(".")) -> str:
     Raises:
         UserError: It is not there.
     """
+    return files.sha256(_readable(root).read_bytes())
+
+
+def _readable(root: Path) -> Path:
+    path = root / NETWORK
     try:
-        return files.sha256((root / NETWORK).read_bytes())
+        path.open("rb").close()
     except OSError as error:
         raise UserError(f"{NETWORK}: the first model cannot be read ({error.strerror}); {_HINT}") from None
+    return path
 
 
 def load(root: Path = Path("."), threads: int = 0) -> onnx_file.Network:
@@ -46,9 +52,9 @@ def load(root: Path = Path("."), threads: int = 0) -> onnx_file.Network:
     Raises:
         UserError: It is not there or damaged.
     """
-    digest(root)
+    path = _readable(root)
     try:
-        return onnx_file.load(root / NETWORK, threads)
+        return onnx_file.load(path, threads)
     # The runtime's errors have nothing in common but this.
     except Exception:
         raise UserError(f"{NETWORK}: damaged; remove it and {_HINT}") from None
