@@ -12,12 +12,17 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.registry.champion"]
 
 # A script that starts the tests in its background has them ignore Ctrl-C, and so all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test depends on how fast a machine is, and a build server runs the same examples each time.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("project")
 
 PROJECT = Path(__file__).parents[1]
 REAL_SELFIES = PROJECT.parent / "shared/real-selfies"

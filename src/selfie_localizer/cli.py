@@ -12,7 +12,18 @@ from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.quiet import hush_tensorflow
 from selfie_renderer.looks import LOOKS
 
-BENCHMARKS = ("dataset", "annotators", "labels", "convention", "training", "serving", "latency", "quality", "ablation")
+BENCHMARKS = (
+    "dataset",
+    "annotators",
+    "labels",
+    "convention",
+    "training",
+    "serving",
+    "latency",
+    "quality",
+    "ablation",
+    "peers",
+)
 
 Verb = Callable[[argparse.Namespace], None]
 

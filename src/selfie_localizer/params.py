@@ -219,7 +219,7 @@ class Label(Section):
     min_score: Fraction = 0.5
     disagreement: Literal["leave_out", "heaviest"] = "leave_out"
     weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
-        default_factory=lambda: {"haar": 0.1, "mtcnn": 1.0, "starter": 0.25}
+        default_factory=lambda: {"haar": 0.1, "mtcnn": 1.0, "starter": 0.5}
     )
 
 

@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=box_tables(), size=st.booleans())
 def test_boxes_that_go_out_and_come_back_are_the_same_to_a_hundredth_of_a_pixel(
     form: str, found: dict[str, Box], size: bool, project: Path, tmp_path_factory: pytest.TempPathFactory

@@ -204,7 +204,7 @@ nonsense = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=nonsense | st.lists(nonsense) | st.fixed_dictionaries({"images": nonsense, "annotations": nonsense}))
 def test_any_json_is_read_or_refused_with_a_message(content: Any, tmp_path: Path) -> None:
     (tmp_path / "any.json").write_text(json.dumps(content))

@@ -74,13 +74,18 @@ def test_what_it_said_is_kept_and_workers_come_to_the_same(project: Path, capsys
     pd.testing.assert_frame_equal(ask(project, workers=2), first)
 
 
+def network_of(folder: Path) -> Path:
+    (path,) = folder.glob("network.*")
+    return path
+
+
 def test_a_version_is_known_by_its_network_and_not_by_its_name(project: Path, served: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(served, other)
     blobs.make_model(project, dark=0.5, normal=0.5)
     meta = json.loads((project / "models/blob/meta.json").read_text())
     mlflow_model.save_served(project / "models/blob/model.keras", meta, tmp_path / "narrow")
-    shutil.copy(tmp_path / "narrow/artifacts" / mlflow_model.NETWORK, other / "artifacts" / mlflow_model.NETWORK)
+    shutil.copy(network_of(tmp_path / "narrow/artifacts"), network_of(other / "artifacts"))
     before = make(project).version()
     with opened(project) as registry:
         registry.client.create_model_version(NAME, str(served))
@@ -124,7 +129,7 @@ def test_files_that_are_gone_or_damaged_are_one_line(project: Path, tmp_path: Pa
     assert "\n" not in str(error.value)
     make(project).version()
     (kept,) = (project / ".cache").glob("version-*")
-    (kept / mlflow_model.NETWORK).write_bytes(b"damaged")
+    network_of(kept).write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"cannot be asked .* remove its folder") as error:
         ask(project)
     assert "\n" not in str(error.value)

@@ -68,7 +68,7 @@ def test_values_worked_by_hand(function, first, second, expected):
 
 @pytest.mark.parametrize("function", SIMILARITIES)
 @given(first=box, second=box)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_similarity_is_symmetric_and_bounded(function, first, second):
     there = value(function, first, second)
     assert there == pytest.approx(value(function, second, first), abs=1e-6)
@@ -79,14 +79,14 @@ def test_similarity_is_symmetric_and_bounded(function, first, second):
 
 @pytest.mark.parametrize("function", SIMILARITIES)
 @given(first=solid)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_box_is_wholly_similar_to_itself(function, first):
     assert value(function, first, first) == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("function", SIMILARITIES[1:])
 @given(first=solid, gap=st.integers(1, 8))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_boxes_apart_are_less_similar_the_further_they_are(function, first, gap):
     width = first[2] - first[0]
     near, far = (np.add(first, [width + g, 0, width + g, 0]).tolist() for g in (gap, gap + 1))

@@ -47,7 +47,7 @@ def pillow(data: bytes) -> Pixels:
     height=st.integers(1, 70),
     width=st.integers(1, 70),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_orientation_is_applied_as_pillow_applies_it(
     orientation: int, form: str, order: str, height: int, width: int
 ) -> None:

@@ -76,7 +76,7 @@ def test_a_time_that_is_none_is_empty(taken: str) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 60), st.sampled_from("<>"))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_exif_block_raises(noise: bytes, kept: int, order: str) -> None:
     orientation, taken = read_exif(samples.exif(6, order, "2024:05:06 07:08:09")[:kept] + noise)
     assert 1 <= orientation <= 8

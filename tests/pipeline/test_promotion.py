@@ -34,7 +34,12 @@ def test_repro_promotes_and_an_experiment_stops_at_challenger(
 ) -> None:
     forget_environment(monkeypatch)
     project.environment.pop("MLFLOW_TRACKING_URI", None)
-    project.set_params({"backbones": {"blob": {"architecture": "resnet18", "weights": "none"}}})
+    project.set_params(
+        {
+            "backbones": {"blob": {"architecture": "resnet18", "weights": "none"}},
+            "serving": blobs.FLOAT32.model_dump(include={"form", "second_look"}),
+        }
+    )
     keep_only_promote(project)
     for name in ("data", "build", "models", "reports"):
         shutil.copytree(champion_root / name, project.root / name, dirs_exist_ok=True)

@@ -38,7 +38,7 @@ def test_the_model_answers_with_calibrated_scores_and_the_same_boxes(store: Stor
     after = model.predict_on_batch(store.images[rows])
     np.testing.assert_array_equal(before[:, :4], after[:, :4])
     reached = boxes.iou(after[:, :4], store.boxes[rows])
-    assert abs(after[:, 4].mean() - reached.mean()) < 0.05 < abs(before[:, 4].mean() - reached.mean())
+    assert abs(after[:, 4].mean() - reached.mean()) < abs(before[:, 4].mean() - reached.mean()) / 2
     assert spearmanr(before[:, 4], after[:, 4]).statistic == pytest.approx(1)
 
 

@@ -43,7 +43,7 @@ HASH = st.tuples(
 ).map(lambda pair: pair[0] ^ sum(1 << bit for bit in pair[1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(HASH, max_size=30, unique=True), st.integers(0, 16))
 def test_different_hashes_are_paired_exactly_as_by_brute_force(hashes: list[int], bits: int) -> None:
     one, two = close_pairs(np.array(hashes, np.uint64), bits)
@@ -52,7 +52,7 @@ def test_different_hashes_are_paired_exactly_as_by_brute_force(hashes: list[int]
     assert set(found) == by_brute_force(hashes, bits)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(HASH, max_size=30), st.integers(0, 16))
 def test_every_listed_pair_is_near_and_the_pairs_link_the_same_images_as_all_pairs(
     hashes: list[int], bits: int
