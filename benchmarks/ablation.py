@@ -1,11 +1,12 @@
 """Measures what each part of the recipe brings: one change at a time, from random weights, for about the same time.
 
-    python benchmarks/ablation.py ROOT OUT [--rows defaults gap ...] [--seeds 0 1 2] [--epochs 6]
+    python benchmarks/ablation.py ROOT OUT [--rows defaults gap ...] [--seeds 0 1 2] [--epochs 6] [--weights starter]
 
 ROOT is a project's folder where `label` has run on trusted boxes: `data/annotations.csv` and `data/truth.csv` are the
 same. ResNet18 is trained on its train split and judged on its test split. Rows whose images take more or less time
-get fewer or more epochs. Each training is a process of its own and a line of OUT/results.csv as soon as it is done;
-what is there already with as many epochs is not trained again. Ends with a table, and a line of JSON for scripts.
+get fewer or more epochs. `--weights starter` begins with those in ./starter, and wants an OUT of its own. Each training
+is a process of its own and a line of OUT/results.csv as soon as it is done; what is there with as many epochs is
+not trained again. Ends with a table, and a line of JSON for scripts.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -88,6 +89,7 @@ ROWS = {
     "collage, batches of 16": Row({"augment.collage": 0.3, "train.batch_size": 16}),
     "learning rate 2e-3": Row({"train.learning_rate": 2e-3}),
     "learning rate 5e-4": Row({"train.learning_rate": 5e-4}),
+    "first epoch frozen": Row({"train.frozen_epochs": 1}),
 }
 
 
@@ -136,10 +138,11 @@ def prepared(root: Path, out: Path, settings: params.Params) -> Path:
     return folder
 
 
-def settings_of(row: Row, seed: int, epochs: int) -> params.Params:
+def settings_of(row: Row, seed: int, epochs: int, weights: Literal["none", "starter"] = "none") -> params.Params:
     """Returns the parameters of a row."""
     changes = {"seed": seed, "train.epochs": max(1, round(epochs * row.epochs)), **row.changes}
-    return params.replace(params.Params(backbones={"resnet18": params.Backbone(architecture="resnet18")}), changes)
+    backbone = params.Backbone(architecture="resnet18", weights=weights)
+    return params.replace(params.Params(backbones={"resnet18": backbone}), changes)
 
 
 def measure(name: str, settings: params.Params, folder: Path, sources: pd.Series) -> dict[str, Any]:
@@ -179,6 +182,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=6, help="of the defaults")
+    parser.add_argument("--weights", default="none", choices=["none", "starter"], help="to begin with")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     results = args.out / "results.csv"
@@ -188,7 +192,7 @@ def main() -> None:
     done = {(line["row"], line["seed"], line["epochs"]) for line in found}
     for seed in args.seeds:
         for name in args.rows:
-            settings = settings_of(ROWS[name], seed, args.epochs)
+            settings = settings_of(ROWS[name], seed, args.epochs, args.weights)
             if (name, seed, settings.train.epochs) not in done:
                 folder = prepared(args.root, args.out, settings)
                 # A process of its own: the layers of one training would stay in memory for the next.

@@ -200,7 +200,8 @@ def measure(model_folder: Path | None, starter: str | None, folder: Path, count:
     selfies, truth = sample(folder, 2 * count)
     # Every second one is for calibration.
     calibration, selfies = selfies[1::2], selfies[::2]
-    truth = None if truth is None or model_folder is None else truth[::2]
+    trained = model_folder is not None or starter is not None
+    truth = truth[::2] if truth is not None and trained else None
     model, size, backbone, network = build(model_folder, starter)
     pixels = [resize(image, size)[None] for image in selfies]
     small = [resize(image, size) for image in calibration]
