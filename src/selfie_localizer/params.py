@@ -208,7 +208,7 @@ class Label(Section):
         disagreement: Where annotators see different faces and no majority: the label is left out (`leave_out`), or is
             that of the annotator with the greatest weight (`heaviest`).
         weights: Weight of each annotator in the mean of the boxes on one face; one that is not listed has 0.5.
-            Those of the defaults were measured: about inverse to the square of the scatter of an annotator's sides.
+            Those of the defaults were measured: the more an annotator's sides scatter, the less it weighs.
     """
 
     validation: float = Field(default=0.1, gt=0, lt=0.5)
