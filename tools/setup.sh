@@ -31,6 +31,6 @@ if [ "$(.venv/bin/uv --version 2>/dev/null | cut -d ' ' -f 2)" != "$uv" ]; then
 fi
 .venv/bin/uv pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
 .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
-# With them `selfie-localizer predict` answers before anything was trained.
-[ -e starter ] || [ ! -d sample ] || .venv/bin/dvc pull --quiet -r sample starter.dvc
+# With them `selfie-localizer predict` answers before anything was trained. A starter/ that was changed here is left alone.
+[ ! -d sample ] || .venv/bin/dvc pull --quiet -r sample starter.dvc </dev/null || [ -e starter ]
 touch .venv/.ready
