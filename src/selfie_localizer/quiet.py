@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's greeting out of the user's sight."""
+"""Keeps the greetings of TensorFlow and LiteRT out of the user's sight."""
 
 import importlib.util
 import logging
@@ -38,7 +38,7 @@ class _Finder(MetaPathFinder):
         execute = loader.exec_module
 
         def execute_quietly(module: ModuleType) -> None:
-            with _no_stderr():
+            with no_stderr():
                 execute(module)
 
         loader.exec_module = execute_quietly
@@ -46,7 +46,7 @@ class _Finder(MetaPathFinder):
 
 
 @contextmanager
-def _no_stderr() -> Iterator[None]:
+def no_stderr() -> Iterator[None]:
     """Sends the process's own stderr, below Python's, nowhere."""
     sys.stderr.flush()
     kept = os.dup(2)

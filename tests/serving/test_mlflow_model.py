@@ -22,7 +22,7 @@ def test_the_logged_model_holds_only_what_serving_needs(served: Path) -> None:
     code = {str(path.relative_to(served / "code")) for path in (served / "code").rglob("*.py")}
     assert code == {str(path) for path in mlflow_model.served_code()}
     parts = {name.split("/")[1] for name in code}
-    assert parts == {"__init__.py", "boxes.py", "errors.py", "network", "photos", "serving"}
+    assert parts == {"__init__.py", "boxes.py", "errors.py", "network", "photos", "quiet.py", "serving"}
 
 
 def test_what_is_served_in_8_bits_with_a_second_look_answers_so_and_needs_no_other_runtime(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from selfie_localizer.errors import UserError
 from selfie_localizer.network.onnx_file import Network, core_count
+from selfie_localizer.quiet import no_stderr
 
 
 def load(path: Path, threads: int = 0) -> Network:
@@ -31,8 +32,9 @@ def load(path: Path, threads: int = 0) -> Network:
     interpreter_class = _interpreter_class()
     # Each thread's interpreter is made later, when the file may be gone.
     content = path.read_bytes()
-    # One that cannot be used shows itself here, not at the first image.
-    interpreter_class(model_content=content, num_threads=1)
+    # One that cannot be used shows itself here, not at the first image; and the first of a process greets.
+    with no_stderr():
+        interpreter_class(model_content=content, num_threads=1).allocate_tensors()
     own = threading.local()
 
     def answer(image: NDArray[np.uint8]) -> NDArray[np.float32]:
