@@ -10,7 +10,15 @@ from selfie_localizer import boxes, params
 from selfie_localizer.annotators.haar import Haar
 from selfie_localizer.dataset.store import FIT, TEST, open_store
 from selfie_localizer.evaluation import baselines as module
-from selfie_localizer.evaluation.baselines import FIRST_MODEL, HAAR, HAAR_MOVED, MEAN_BOX, Baseline, find_baselines
+from selfie_localizer.evaluation.baselines import (
+    FIRST_MODEL,
+    HAAR,
+    HAAR_MOVED,
+    MEAN_BOX,
+    MTCNN,
+    Baseline,
+    find_baselines,
+)
 from selfie_localizer.evaluation.judge import find_judge
 from tests.registry import blobs
 
@@ -67,6 +75,18 @@ def test_annotators_that_were_asked_are_not_asked_again_and_are_moved_as_labels_
     width = (labels(root)[:, 2] - labels(root)[:, 0])[:, None]
     np.testing.assert_allclose(found[HAAR_MOVED].boxes, labels(root) + 0.1 * width * RIGHT)
     np.testing.assert_allclose(found[FIRST_MODEL].boxes, labels(root))
+
+
+def test_mtcnn_is_a_baseline_where_it_is_an_annotator(root: Path, asked: list[str]) -> None:
+    assert MTCNN not in find(root)
+    both = np.vstack([labels(root), np.tile([8.0, 8.0, 24.0, 24.0], (4, 1))])
+    blobs.annotate(root, {"haar": both, "starter": both, "mtcnn": both}, {"mtcnn": [0.1, 0, 0.1, 0]})
+    asked.clear()
+    found = find(root)[MTCNN]
+    assert asked == []
+    width = (labels(root)[:, 2] - labels(root)[:, 0])[:, None]
+    np.testing.assert_allclose(found.boxes, labels(root) + 0.1 * width * RIGHT)
+    assert not found.part_of_judge
 
 
 def test_what_an_annotator_missed_is_a_miss(root: Path, asked: list[str]) -> None:

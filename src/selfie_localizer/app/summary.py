@@ -13,6 +13,7 @@ BASELINES = {
     "baseline-haar": "Haar as drawn",
     "baseline-haar-moved": "Haar moved",
     "baseline-first-model": "first model",
+    "baseline-mtcnn": "MTCNN moved",
 }
 
 

@@ -23,8 +23,8 @@ from selfie_localizer.photos.limits import Limits
 from selfie_localizer.progress import say
 
 MEAN_BOX, HAAR, HAAR_MOVED = "baseline-mean-box", "baseline-haar", "baseline-haar-moved"
-FIRST_MODEL = "baseline-first-model"
-NAMES = (MEAN_BOX, HAAR, HAAR_MOVED, FIRST_MODEL)
+FIRST_MODEL, MTCNN = "baseline-first-model", "baseline-mtcnn"
+NAMES = (MEAN_BOX, HAAR, HAAR_MOVED, FIRST_MODEL, MTCNN)
 
 ANNOTATIONS, LABEL_REPORT, TRUSTED = Path("build/annotations.csv"), Path("reports/label.json"), Path("data/trusted.csv")
 
@@ -51,10 +51,10 @@ def find_baselines(
 ) -> dict[str, Baseline]:
     """Returns the baselines by their name in `NAMES`; one that cannot be had is left out.
 
-    The mean box is that of the training labels. What Haar and the first model say is taken from `build/annotations.csv`
-    where they are annotators there, else they are asked. Each is moved as `label` moved it; where it is no annotator,
-    to the convention of `data/trusted.csv`, if that is there. The first model's own convention is that of labels
-    without trusted boxes.
+    The mean box is that of the training labels. What Haar and the first model say is taken from
+    `build/annotations.csv` where they are annotators there, else they are asked; MTCNN is a baseline only where it is
+    an annotator. Each is moved as `label` moved it; where it is no annotator, to the convention of `data/trusted.csv`,
+    if that is there. The first model's own convention is that of labels without trusted boxes.
 
     Args:
         judge: What judges.
@@ -83,6 +83,11 @@ def find_baselines(
         found[FIRST_MODEL] = Baseline(moved, "starter" in judge.annotators)
     else:
         say("evaluate: the first model is no baseline: its weights are not here; `dvc pull -r sample starter.dvc`")
+
+    if "mtcnn" in set(annotations["annotator"]):
+        drawn, shifts = _opinion("mtcnn", _ask("mtcnn", settings, workers, root), annotations, judge, rules, root)
+        moved = convention.apply(drawn, shifts, width, height)
+        found[MTCNN] = Baseline(moved, "mtcnn" in judge.annotators)
     return found
 
 
