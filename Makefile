@@ -15,7 +15,8 @@ help: ## show this list
 .PHONY: setup
 setup: $(READY) ## make .venv with the locked dependencies
 
-$(READY): requirements.lock pyproject.toml tools/setup.sh
+# An update of the starter weights reaches a clone that has the old ones, or `dvc repro` would take those for wanted.
+$(READY): requirements.lock pyproject.toml tools/setup.sh $(wildcard starter.dvc)
 	@bash tools/setup.sh
 
 .PHONY: run

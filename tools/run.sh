@@ -13,9 +13,9 @@ if [ -n "$profile" ]; then
     echo "params.yaml is now profiles/$profile.yaml; 'git checkout params.yaml' brings the defaults back"
 fi
 
-# The sample lies in this repository; a data/ of one's own that `dvc add data` recorded is left alone. Starter weights that an
-# update of the project changed are renewed, or `dvc repro` would take the old ones for wanted; those changed here stay.
-[ -e data ] || dvc pull --quiet -r sample data.dvc
-dvc pull --quiet -r sample starter.dvc </dev/null || [ -e starter ]
+# The sample lies in this repository; a data/ of one's own that `dvc add data` recorded is left alone.
+for part in data starter; do
+    [ -e "$part" ] || dvc pull --quiet -r sample "$part.dvc"
+done
 dvc repro
 selfie-localizer summary

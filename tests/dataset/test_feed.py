@@ -6,20 +6,10 @@ import pytest
 from selfie_localizer import params
 from selfie_localizer.dataset.feed import evaluation_feed, training_feed
 from selfie_localizer.dataset.store import Store
+from tests.dataset.test_augment import OFF
 from tests.training.conftest import make_store
 
-STILL = params.Augment(
-    zoom=(1.0, 1.0),
-    aspect=0.0,
-    shift=0.0,
-    flip=0.0,
-    brightness=0.0,
-    contrast=0.0,
-    saturation=0.0,
-    hue=0.0,
-    grey=0.0,
-    closeup=0.0,
-)
+STILL = params.Augment.model_validate(OFF)
 
 
 @pytest.fixture(scope="module")
