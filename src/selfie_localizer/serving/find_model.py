@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfie_localizer.errors import UserError
+from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.tracking import local_registry, mlflow_runs
 from selfie_localizer.tracking.resilient_run import mlflow_at
 
@@ -64,7 +64,7 @@ def _local(name: str, root: Path) -> Path | None:
     except local_registry.UnfamiliarError:
         return None
     if found is None:
-        _check_database(name, uri)
+        _check_database(name, uri, root)
         raise UserError(f"{name}: not found in {uri}; {_HINT}")
     if not found.files.is_dir():
         raise UserError(f"{name}: its files are gone from {found.files}; {_HINT}")
@@ -180,7 +180,7 @@ def _origin(name: str, known: dict[str, Any], root: Path, holder: Path) -> Path:
 
 def _download(name: str, root: Path, holder: Path) -> Path:
     uri = mlflow_runs.tracking_uri(root)
-    _check_database(name, uri)
+    _check_database(name, uri, root)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -195,11 +195,25 @@ def _download(name: str, root: Path, holder: Path) -> Path:
         raise UserError(f"{name}: not found in {uri} ({first_line(error)}); {_HINT}") from None
 
 
-def _check_database(name: str, uri: str) -> None:
+def _check_database(name: str, uri: str, root: Path) -> None:
     """Refuses a database that is missing; MLflow would make an empty one."""
     database = local_registry.database(uri)
     if database is not None and not database.exists():
+        check_project(root)
         raise UserError(f"{name}: there is no {database} yet; {_HINT}")
+
+
+def check_project(root: Path) -> None:
+    """Refuses a folder that is no project's, when a model was not found there.
+
+    Raises:
+        UsageError: It holds no `dvc.yaml`.
+    """
+    if not (root / "dvc.yaml").exists():
+        raise UsageError(
+            f"{root.resolve()}: no model here; change to the project's folder, the one with dvc.yaml, "
+            "or give a model's folder by --model"
+        )
 
 
 def first_line(error: Exception) -> str:
