@@ -381,7 +381,7 @@ def test_champion_version_and_run_are_found_in_the_registry(
     assert list(temporary.iterdir()) == [], "a copy of the model must go once it is loaded"
 
     shutil.rmtree(tmp_path / "artifacts")
-    with pytest.raises(UserError, match=r"@champion: its files are gone from .*artifacts.*; run `dvc repro` first"):
+    with pytest.raises(UserError, match=r"@champion: its files are gone from .*artifacts.*; bring them back, or"):
         ask(None)
 
 

@@ -65,8 +65,9 @@ def predict(
         out: Where to print; stdout by default.
 
     Raises:
-        UsageError: There are no images, or `draw` would overwrite them.
-        UserError: There is no such model or, raised at the end, some image could not be used; each is on stderr.
+        UsageError: There are no images, `draw` would overwrite them, or `root` is no project's folder and has no model.
+        UserError: None of the paths is there, there is no such model or, raised at the end, some image could not be
+            used; each is on stderr.
     """
     out = out if out is not None else sys.stdout
     found = find(paths, draw)
@@ -247,6 +248,7 @@ def load(model: str | None, root: Path = Path("."), second_look: bool | None = N
     """Loads a model; see `predict` for the names it may have and for `second_look`.
 
     Raises:
+        UsageError: It is looked for in `root`, which is no project's folder.
         UserError: There is no such model, or it is not a localizer.
     """
     name = model or default_model(root)

@@ -67,7 +67,10 @@ def _local(name: str, root: Path) -> Path | None:
         _check_database(name, uri, root)
         raise UserError(f"{name}: not found in {uri}; {_HINT}")
     if not found.files.is_dir():
-        raise UserError(f"{name}: its files are gone from {found.files}; {_HINT}")
+        raise UserError(
+            f"{name}: its files are gone from {found.files}, where they were when it was registered; "
+            "bring them back, or give another --model"
+        )
     return found.files
 
 
