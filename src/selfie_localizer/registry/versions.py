@@ -18,7 +18,7 @@ the past is kept in tags of the versions, so that it is wherever the registry is
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from selfie_localizer import files
 from selfie_localizer.errors import UserError
 from selfie_localizer.network.network_file import FIRST_FORM
 from selfie_localizer.progress import say
-from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking import local_registry, mlflow_runs
 from selfie_localizer.tracking.resilient_run import mlflow_at
 
 NAME = "selfie-localizer"
@@ -134,14 +134,13 @@ def history(version: Any) -> list[str]:
 
 
 def has_champion(root: Path) -> bool:
-    """Tells whether there is a champion; where no model was ever registered, without importing MLflow.
+    """Tells whether there is a champion; of a local registry without importing MLflow.
 
     Raises:
         UserError: The registry does not answer or refuses.
     """
-    database = _database(mlflow_runs.tracking_uri(root))
-    if database is not None and not database.exists():
-        return False
+    with suppress(local_registry.UnfamiliarError):
+        return local_registry.find(mlflow_runs.tracking_uri(root), f"models:/{NAME}@{CHAMPION}") is not None
     with opened(root) as registry:
         return registry.by_alias(CHAMPION) is not None
 
@@ -158,7 +157,7 @@ def opened(root: Path, create: bool = False) -> Iterator[Registry]:
         UserError: It is not there, does not answer or refuses.
     """
     uri = mlflow_runs.tracking_uri(root)
-    database = _database(uri)
+    database = local_registry.database(uri)
     if database is not None and not database.exists() and not create:
         raise UserError(f"no model is registered: there is no {database} yet; run `dvc repro` first")
     from mlflow.exceptions import MlflowException
@@ -181,7 +180,7 @@ def locked(root: Path) -> Iterator[None]:
     where every project of this user finds it.
     """
     uri = mlflow_runs.tracking_uri(root)
-    database = _database(uri)
+    database = local_registry.database(uri)
     if database is not None:
         path = database.parent / ".state/registry.lock"
     else:
@@ -199,8 +198,3 @@ def locked(root: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _database(uri: str) -> Path | None:
-    """Returns the file of a SQLite store, or None for a server."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
