@@ -141,7 +141,9 @@ def _run(candidate: Candidate, root: Path) -> tuple[str, str]:
         mlflow_runs.open_run("promote", candidate.backbone, root, state) as run,
     ):
         run.params(mlflow_runs.flat(candidate.meta["settings"]))
-        run.metrics({"best_val_iou": candidate.meta["val_iou"], **mlflow_runs.evaluation_metrics(candidate.report)})
+        run.metrics(
+            {mlflow_runs.BEST_IOU: candidate.meta["val_iou"], **mlflow_runs.evaluation_metrics(candidate.report)}
+        )
         run.tags({"model_digest": candidate.digest, **mlflow_runs.evaluation_tags(candidate.report)})
     if run.id is None:
         raise UserError(f"MLflow at {run.uri} does not answer; start its server and run `dvc repro promote` again")

@@ -158,7 +158,7 @@ def _try_one(
             say(f"tune {backbone}: trial {number + 1} failed ({error})")
             trial.set_user_attr(FAILED, str(error))
         run.tags({"outcome": outcome})
-        run.metrics({"best_val_iou": best})
+        run.metrics({mlflow_runs.BEST_IOU: best})
     # Last of all: a trial that was told is not tried again, so that a run still open then would stay so for good.
     if outcome == "pruned":
         study.tell(trial, state=TrialState.PRUNED)
@@ -234,7 +234,7 @@ def _describe(run: Run, settings: params.Params, store: Store, root: Path) -> No
 def _log_result(run: Run, study: optuna.Study, result: Mapping[str, Any], state: Path) -> None:
     from selfie_localizer.training import pictures
 
-    run.metrics({"best_val_iou": result["val_iou"], "first_val_iou": result["first_val_iou"]})
+    run.metrics({mlflow_runs.BEST_IOU: result["val_iou"], "validation/first_iou": result["first_val_iou"]})
     run.tags({f"best.{name}": _short(value) for name, value in result["values"].items()})
     for path in pictures.search(study, state):
         run.artifact(path)
