@@ -90,8 +90,8 @@ def get_runs(root: Path) -> list[Any]:
 
 
 def read_names(root: Path) -> dict[str, tuple[str, str | None]]:
-    """Returns the status of each run and the name of the run that it is nested in."""
-    runs = get_runs(root)
+    """Returns the status of each run of a model and the name of the run that it is nested in."""
+    runs = [run for run in get_runs(root) if run.data.tags["stage"] != "baseline"]
     names = {run.info.run_id: run.info.run_name for run in runs}
     parents = {run.info.run_name: run.data.tags.get("mlflow.parentRunId") for run in runs}
     assert len(parents) == len(runs), f"several runs have the same name: {sorted(names.values())}"
@@ -143,8 +143,12 @@ def test_figures_are_the_same_in_mlflow_in_dvc_and_in_the_summary(finished: tupl
     }
     (run,) = mlflow_runs.find_runs(project.root, "train", "tiny")
     assert run.data.metrics["test/iou_labels"] == agreement["tiny"] == summary["tiny"]["test"]["iou_labels"]
-    assert run.data.metrics["best_val_iou"] == summary["tiny"]["val_iou"]
+    assert run.data.metrics["validation/best_iou"] == summary["tiny"]["val_iou"]
     assert run.data.tags["judge_images"] == str(metrics["judge"]["images"])
+    baselines = {run.data.tags["backbone"]: run for run in mlflow_runs.find_runs(project.root, "baseline")}
+    assert {f"baseline-{name}" for name in baselines} == set(summary) - {"tiny"}
+    for name, baseline in baselines.items():
+        assert baseline.data.metrics["test/iou_labels"] == summary[f"baseline-{name}"]["test"]["iou_labels"]
     promoted = read_json(project.root / "reports/promotion.json")["test_iou_labels"]
     assert promoted == pytest.approx(agreement["tiny"], abs=1e-4)
 
@@ -259,7 +263,7 @@ def check_end(project: Project, expected: dict[str, Any]) -> None:
     assert read_names(project.root) == expect_names()
     client = mlflow.MlflowClient(mlflow_runs.tracking_uri(project.root))
     (run,) = mlflow_runs.find_runs(project.root, "train", "tiny")
-    for metric in ("loss", "val_iou"):
+    for metric in ("train/loss", "validation/iou"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2]
     models = client.search_logged_models([run.info.experiment_id])
     assert [(model.name, str(model.status)) for model in models] == [("model", "READY")]
