@@ -82,6 +82,8 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
             files.write_json(folder / f"{name}.json", reports[name])
             frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n")
         files.write_json(folder / "comparison.json", _comparison(ranked, judge, scored, reports, settings.seed))
+        curves = pd.concat([_curve(backbone, root) for backbone in settings.backbones])
+        curves.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
         for backbone in settings.backbones:
             pictures.draw(backbone, scored[backbone], judge, root / "data/images", folder)
         pictures.compare(scored, judge, folder / "comparison.png")
@@ -160,6 +162,13 @@ def _second_answers(
 
 def _report(judge: Judge, scored: pd.DataFrame, seed: int) -> Report:
     return {"judge": judge.describe(), **summarise(scored, judge.kind, seed)}
+
+
+def _curve(backbone: str, root: Path) -> pd.DataFrame:
+    """Returns the IoU on the validation split: columns `backbone`, `epoch` and `val_iou`; no rows where it is gone."""
+    path, columns = root / "reports/training" / f"{backbone}.csv", ["epoch", "val_iou"]
+    curve = pd.read_csv(path, usecols=columns, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
+    return curve[columns].assign(backbone=backbone)[["backbone", *columns]]
 
 
 def _comparison(
