@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -286,6 +287,34 @@ def test_a_line_in_truth_judges_anew_and_trains_nothing(finished: tuple[Project,
     assert {path: path.read_bytes() for path in stores} == stores
     against = read_json(project.root / "reports/label.json")["against_truth"]["test"]
     assert against["images"] == len(test)
+
+
+def test_the_page_of_plots_needs_no_internet_and_has_one_plot_for_all_backbones(
+    finished: tuple[Project, str, str],
+) -> None:
+    project, _, _ = finished
+    project.run("dvc", "plots", "show")
+    page = (project.root / "dvc_plots/index.html").read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", page)
+    assert re.findall(r"vegaEmbed\('([^']+)'", page) == ["#reports_evaluation_comparison_csv"]
+    curve = pd.read_csv(project.root / "reports/training/tiny.csv", dtype=str)
+    assert re.findall(r'"val_iou": "([^"]+)"', page) == curve["val_iou"].tolist()
+
+
+def test_a_fresh_clone_knows_the_metrics_of_its_commit(finished: tuple[Project, str, str], tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    # What git keeps, committed by the user.
+    shutil.copytree(finished[0].root, project.root, ignore=shutil.ignore_patterns("build", "models", ".state", "cache"))
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "result")
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "--quiet", str(project.root), str(clone.root))
+    shown = json.loads(clone.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert shown["reports/metrics.json"]["data"] == read_json(project.root / "reports/metrics.json")
+    assert clone.run("dvc", "metrics", "diff").stdout == ""
+    (clone.root / "reports/metrics.json").write_text(json.dumps({"test": {"iou_labels": {"tiny": 1.0}}}))
+    changed = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
+    assert changed["test.iou_labels.tiny"]["new"] == 1.0
 
 
 def test_only_what_changed_runs_again(finished: tuple[Project, str, str]) -> None:

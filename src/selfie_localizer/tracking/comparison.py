@@ -27,7 +27,7 @@ def saved_view(iou: str) -> dict[str, str]:
         iou: Name of the metric that runs are ordered by, `test/iou` or `test/iou_labels`. The columns are those
             metrics that are the same but for what stands in place of `iou`, and the best IoU on validation.
     """
-    shown = [iou.replace("iou", name, 1) for name in ("iou", "iou_low", "iou_high", "over_0.75")]
+    shown = [iou.replace("iou", name, 1) for name in ("iou", "iou_low", "iou_high")]
     state = {
         "searchFilter": f"metrics.`{iou}` >= 0",
         "orderByKey": f"metrics.`{iou}`",
