@@ -29,6 +29,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> 
     blobs.make_model(root, 0.95, 0.95, "a", val_iou=0.7)
     digest = blobs.make_model(root, 0.9, 0.9, "b", val_iou=0.8)
     shutil.copy(empty_database, root / "mlflow.db")
+    (root / "reports/training").mkdir(parents=True)
+    (root / "reports/training/b.csv").write_text("epoch,loss,val_iou\n1,0.5,0.7\n2,0.4,0.8\n")
     with pytest.MonkeyPatch.context() as patch:
         forget_environment(patch)
         (root / ".state/run").mkdir(parents=True)
@@ -62,6 +64,11 @@ def test_the_best_backbone_is_the_validation_splits(finished: Path) -> None:
     assert (comparison["models"]["a"]["val_iou"], comparison["models"]["b"]["val_iou"]) == (0.7, 0.8)
     assert comparison["best_minus_second"]["mean"] < 0
     assert comparison["models"]["baseline-haar"]["part_of_judge"] is False
+
+
+def test_the_curves_of_all_backbones_that_have_one_are_in_one_file(finished: Path) -> None:
+    curves = (finished / "reports/evaluation/comparison.csv").read_text()
+    assert curves == "backbone,epoch,val_iou\nb,1,0.7\nb,2,0.8\n"
 
 
 def test_the_metrics_of_dvc_are_few(finished: Path) -> None:
