@@ -381,12 +381,14 @@ class Tune(Section):
 
     Attributes:
         trials: Number of trials; 0 takes the values of `params.yaml` as they are.
+        max_minutes: No trial begins after so many minutes of trials, for each backbone; 0 is no cap.
         epochs: Length of a trial that is not pruned.
         fraction: Share of the training split that trials see.
         space: What is searched: dotted names of keys in `train`, `network` or `augment`.
     """
 
     trials: int = Field(default=0, ge=0, le=10_000)
+    max_minutes: float = Field(default=0.0, ge=0)
     epochs: int = Field(default=4, ge=1)
     fraction: float = Field(default=1.0, gt=0, le=1)
     space: dict[str, Search] = Field(default_factory=dict)

@@ -18,7 +18,8 @@ from selfie_localizer.evaluation import pictures
 from selfie_localizer.evaluation.baselines import ANNOTATIONS, find_baselines
 from selfie_localizer.evaluation.choice import by_validation, read_meta
 from selfie_localizer.evaluation.judge import Judge, explain, figure, find_judge, metric, shown
-from selfie_localizer.evaluation.scores import paired_difference, score_boxes, summarise, summarise_score
+from selfie_localizer.evaluation.scores import score_boxes, summarise, summarise_score
+from selfie_localizer.intervals import paired_difference
 from selfie_localizer.labels.contents import read_output
 from selfie_localizer.labels.trusted import TableRules
 from selfie_localizer.network import second_look
