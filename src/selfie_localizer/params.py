@@ -323,6 +323,8 @@ class Train(Section):
         weight_decay: Of `adamw`.
         ema: Momentum of the moving average of the weights that is judged and kept; 0 is none.
         frozen_epochs: First epochs in which a pretrained backbone is not changed.
+        frozen_stride: Layers of a pretrained backbone with feature maps of at most this stride are never changed; 0 is
+            none. A step takes half the time with 8, and a long training becomes worse by it.
         patience: Epochs without a better validation IoU after which fitting stops; 0 is never.
         min_change: Least rise of the validation IoU that counts as better.
         keep_every_epoch: Keeps a checkpoint of each epoch, as the article does; else only the best is kept.
@@ -344,6 +346,7 @@ class Train(Section):
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     ema: float = Field(default=0.99, ge=0, lt=1)
     frozen_epochs: int = Field(default=0, ge=0)
+    frozen_stride: Literal[0, 2, 4, 8, 16, 32] = 0
     patience: int = Field(default=0, ge=0)
     min_change: float = Field(default=0.001, ge=0, le=1)
     keep_every_epoch: bool = False

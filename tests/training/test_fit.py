@@ -300,6 +300,23 @@ def test_a_pretrained_backbone_stays_as_it_is_while_frozen(store: Store, monkeyp
     assert not np.array_equal(first[0][0], seen[2][0][0])
 
 
+def test_blocks_up_to_the_frozen_stride_keep_pretrained_weights_to_the_end(store: Store) -> None:
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    settings = make_settings(epochs=1, frozen_stride=8)
+    model = localizer.build(TINY, settings.network, 32)
+
+    def changed(pretrained: bool) -> set[str]:
+        before = {v.path: v.numpy() for v in model.variables}
+        rows = store.indices("train"), store.indices("validation")
+        fitting.fit(model, store, *rows, settings, batch_size=16, pretrained=pretrained)
+        return {v.path.split("_")[0] for v in model.variables if not np.array_equal(v, before[v.path])}
+
+    # The maps of block3 have a stride of 4 before its pooling, those of block4 one of 8.
+    assert changed(pretrained=True) & {f"block{n}" for n in range(1, 6)} == {"block5"}
+    assert "block1" in changed(pretrained=False)
+
+
 MIRRORED = """
 import json, sys
 import tensorflow as tf

@@ -82,6 +82,7 @@ class Training:
         self.model, self.store, self.settings, self.label = model, store, settings, label
         self.batch_size, self.train = batch_size, settings.train
         self.frozen_epochs = settings.train.frozen_epochs if pretrained else 0
+        self.frozen_stride = settings.train.frozen_stride if pretrained else 0
         self.checkpoint = Checkpoint(state) if state else None
         with model.distribute_strategy.scope():
             # A model of its own for the average needs no swapping, and is saved without an optimizer.
@@ -247,7 +248,7 @@ class Training:
             for variable in self._fitted.optimizer.variables:
                 variable.assign(tf.zeros_like(variable))
             return
-        localizer.freeze(self.model, frozen)
+        localizer.freeze(self.model, frozen, self.frozen_stride)
         with self.model.distribute_strategy.scope():
             if self.train.optimizer == "adamw":
                 optimizer = keras.optimizers.AdamW(weight_decay=self.train.weight_decay)
