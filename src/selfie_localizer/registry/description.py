@@ -9,7 +9,7 @@ import pandas as pd
 
 from selfie_localizer.evaluation.baselines import FIRST_MODEL
 from selfie_localizer.evaluation.judge import figure, shown
-from selfie_localizer.evaluation.scores import paired_difference
+from selfie_localizer.intervals import paired_difference
 
 FORMS = {"onnx": "float32 in ONNX", "litert_int8": "weights of 8 bits in LiteRT"}
 
@@ -43,7 +43,7 @@ def describe(version: Any, name: str, report: Mapping[str, Any], evaluation: Pat
     return "\n\n".join(lines)
 
 
-def _gain(name: str, evaluation: Path, seed: int) -> dict[str, Any] | None:
+def _gain(name: str, evaluation: Path, seed: int) -> dict[str, float] | None:
     """Returns how much better it is than the first model, with a paired bootstrap's interval; None without that."""
     first = evaluation / f"{FIRST_MODEL}.csv"
     if not first.exists():
