@@ -66,7 +66,9 @@ def test_the_first_model_becomes_champion_with_all_that_is_to_be_known_of_it(cha
 def test_a_person_reads_a_description_and_finds_the_hashes_in_one_tag(champion_root: Path) -> None:
     version = get_client(champion_root).get_model_version(NAME, "1")
     first, figure, made = version.description.split("\n\n")
-    assert first == "Says where the face is on a selfie: blob, served as float32 in ONNX with one look."
+    assert (
+        first == "Says where the face is on a selfie: blob, served in float32 by ONNX Runtime, one look at each photo."
+    )
     low, high = (read_evaluation(champion_root, "blob")["test"][f"iou_{end}"] for end in ("low", "high"))
     assert figure == f"**Test IoU 0.725 against the truth of 80 images**, 95 % interval {low:.3f} to {high:.3f}."
     assert re.fullmatch(r"Data `[0-9a-f]{12}`, registered \d{4}-\d\d-\d\d\.", made)

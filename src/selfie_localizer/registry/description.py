@@ -11,7 +11,7 @@ from selfie_localizer.evaluation.baselines import FIRST_MODEL
 from selfie_localizer.evaluation.judge import figure, shown
 from selfie_localizer.intervals import paired_difference
 
-FORMS = {"onnx": "float32 in ONNX", "litert_int8": "weights of 8 bits in LiteRT"}
+FORMS = {"onnx": "in float32 by ONNX Runtime", "litert_int8": "with 8-bit weights by LiteRT"}
 
 
 def describe(version: Any, name: str, report: Mapping[str, Any], evaluation: Path, seed: int = 0) -> str:
@@ -26,11 +26,11 @@ def describe(version: Any, name: str, report: Mapping[str, Any], evaluation: Pat
     """
     tags, judge = version.tags, report["judge"]
     form = FORMS.get(tags.get("form", ""), tags.get("form", ""))
-    looks = "two looks" if tags.get("second_look") == "true" else "one look"
+    looks = "two looks at each photo" if tags.get("second_look") == "true" else "one look at each photo"
     low, high = figure(report, "iou_low"), figure(report, "iou_high")
     iou = shown(figure(report), judge["by"], judge["images"])
     lines = [
-        f"Says where the face is on a selfie: {tags.get('backbone', name)}, served as {form} with {looks}.",
+        f"Says where the face is on a selfie: {tags.get('backbone', name)}, served {form}, {looks}.",
         f"**{iou[0].upper()}{iou[1:]}**, 95 % interval {low:.3f} to {high:.3f}.",
     ]
     gain = None if name == FIRST_MODEL else _gain(name, evaluation, seed)
