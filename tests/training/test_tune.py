@@ -118,7 +118,7 @@ def read_runs(root: Path) -> list[tuple[str, str, bool, Values, float | None]]:
             run.info.status,
             run.data.tags.get("mlflow.parentRunId") == study.info.run_id,
             run.data.params,
-            run.data.metrics.get("best_val_iou"),
+            run.data.metrics.get("validation/best_iou"),
         )
         for run in [study, *get_trials(root)]
     ]
@@ -138,14 +138,16 @@ def test_trials_are_trained_and_logged_in_runs_nested_under_the_study(root: Path
     for run in trials:
         assert set(run.data.params) == set(SPACE)
         assert run.data.tags["outcome"] == "complete"
-        curve = client.get_metric_history(run.info.run_id, "val_iou")
+        curve = client.get_metric_history(run.info.run_id, "validation/iou")
         assert [point.step for point in curve] == [1, 2]
-        assert run.data.metrics["best_val_iou"] == max(point.value for point in curve)
-        assert {"loss", "val_loss"} <= set(run.data.metrics)
-        assert "epoch" not in run.data.metrics
-    best = max(trials, key=lambda run: run.data.metrics["best_val_iou"])
+        assert run.data.metrics["validation/best_iou"] == max(point.value for point in curve)
+        assert {"train/loss", "validation/loss"} <= set(run.data.metrics)
+        assert not [name for name in run.data.metrics if "/" not in name]
+    best = max(trials, key=lambda run: run.data.metrics["validation/best_iou"])
     assert {name: str(value) for name, value in result["best"].items()} == best.data.params
-    assert result["best_val_iou"] == best.data.metrics["best_val_iou"] == study.data.metrics["best_val_iou"]
+    assert (
+        result["best_val_iou"] == best.data.metrics["validation/best_iou"] == study.data.metrics["validation/best_iou"]
+    )
     assert {artifact.path for artifact in client.list_artifacts(study.info.run_id)} >= {"history.png", "slices.png"}
     for picture in (root / ".state/tune-tiny").glob("*/*.png"):
         assert cv2.imread(str(picture)).std() > 1

@@ -7,6 +7,7 @@ from typing import Any
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation.judge import explain, figure, title
 from selfie_localizer.labels.label import describe
+from selfie_localizer.tracking import comparison
 
 BASELINES = {
     "baseline-mean-box": "mean box",
@@ -63,7 +64,7 @@ def table(root: Path = Path(".")) -> str:
         lines += [f"labels    {line}" for line in describe(found["label"])]
     if "models" in found:
         lines += ["", *_scores(found["models"], found["judge"])]
-    lines += ["", *_next(found)]
+    lines += ["", *_next(found), *_comparison(root)]
     return "\n".join(lines)
 
 
@@ -97,6 +98,16 @@ def _next(found: dict[str, Any]) -> list[str]:
     else:
         steps.append(("source .venv/bin/activate && dvc repro", "runs again what has changed, which is nothing now"))
     return ["What next:", *(f"  {command:60}  {meaning}" for command, meaning in steps)]
+
+
+def _comparison(root: Path) -> list[str]:
+    """Returns how MLflow's page is started, and the link that opens it on the comparison; nothing while it has none."""
+    found = comparison.link(root)
+    if found is None:
+        return []
+    command, address = found
+    started = f" (start it with `{command}`)" if command else ""
+    return ["", f"The backbones and baselines side by side in MLflow{started}:", f"  {address}"]
 
 
 def _read(path: Path) -> dict[str, Any]:

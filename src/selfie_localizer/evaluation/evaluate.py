@@ -29,7 +29,8 @@ from selfie_localizer.photos.decode import Pixels, decode_for, read_bytes
 from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
 from selfie_localizer.serving import network_formats
-from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.state import locked_state
+from selfie_localizer.tracking import comparison, mlflow_runs
 from selfie_localizer.tracking.resilient_run import Run
 
 REPORTS, METRICS = Path("reports/evaluation"), Path("reports/metrics.json")
@@ -82,13 +83,18 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
             files.write_json(folder / f"{name}.json", reports[name])
             frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n")
         files.write_json(folder / "comparison.json", _comparison(ranked, judge, scored, reports, settings.seed))
+        curves = pd.concat([_curve(backbone, root) for backbone in settings.backbones])
+        curves.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
         for backbone in settings.backbones:
             pictures.draw(backbone, scored[backbone], judge, root / "data/images", folder)
         pictures.compare(scored, judge, folder / "comparison.png")
     metrics = _metrics(judge, {name: reports[name] for name in settings.backbones})
     files.write_json(root / METRICS, metrics)
-    for backbone in settings.backbones:
-        _log(backbone, reports[backbone], root)
+    for name, report in reports.items():
+        if name in settings.backbones:
+            _log(name, report, root)
+        else:
+            _log_baseline(name, report, judge, root)
     best, val_iou = ranked[0]
     iou = shown(figure(reports[best]), judge.kind, len(judge.table))
     say(f"evaluate: best by validation is {best} (IoU {val_iou:.3f} there), {iou}; see {REPORTS}/")
@@ -159,6 +165,13 @@ def _report(judge: Judge, scored: pd.DataFrame, seed: int) -> Report:
     return {"judge": judge.describe(), **summarise(scored, judge.kind, seed)}
 
 
+def _curve(backbone: str, root: Path) -> pd.DataFrame:
+    """Returns the IoU on the validation split: columns `backbone`, `epoch` and `val_iou`; no rows where it is gone."""
+    path, columns = root / "reports/training" / f"{backbone}.csv", ["epoch", "val_iou"]
+    curve = pd.read_csv(path, usecols=columns, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
+    return curve[columns].assign(backbone=backbone)[["backbone", *columns]]
+
+
 def _comparison(
     ranked: list[tuple[str, float]],
     judge: Judge,
@@ -206,3 +219,18 @@ def _log(backbone: str, report: Report, root: Path) -> None:
     for path in sorted((root / REPORTS).glob(f"{backbone}*.png")):
         run.artifact(path, "evaluation")
     run.artifact(root / REPORTS / "comparison.png", "evaluation")
+
+
+def _log_baseline(name: str, report: Report, judge: Judge, root: Path) -> None:
+    """Logs a baseline as a run, so that it stands beside the backbones; with the same figures once."""
+    short, digest = name.removeprefix("baseline-"), files.digest(report)
+    logged = mlflow_runs.find_runs(root, "baseline", short, figures_digest=digest)
+    if any(run.info.status == "FINISHED" for run in logged):
+        return
+    with (
+        locked_state(name, digest, root / ".state") as state,
+        mlflow_runs.open_run("baseline", short, root, state) as run,
+    ):
+        run.experiment_tags(comparison.saved_view(f"test/{metric('iou', judge.kind)}"))
+        run.metrics(mlflow_runs.evaluation_metrics(report))
+        run.tags(mlflow_runs.evaluation_tags(report) | {"figures_digest": digest})

@@ -12,6 +12,7 @@ from selfie_localizer.evaluation.choice import by_validation, read_meta
 from selfie_localizer.evaluation.judge import figure, metric, shown
 from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.progress import say
+from selfie_localizer.registry.description import describe
 from selfie_localizer.registry.versions import Registry, has_files, number
 from selfie_localizer.state import locked_state
 from selfie_localizer.tracking import mlflow_runs
@@ -113,6 +114,7 @@ def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
     version = registry.find(candidate.identity)
     if version is not None:
         registry.tag(version, **current)
+        _describe(candidate, version, registry, root)
         return version
     run_id, commit = _run(candidate, root)
     model_id = _logged(candidate, registry, run_id) or _log(candidate, registry, run_id, root)
@@ -122,9 +124,14 @@ def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
         "params_hash": files.digest(candidate.meta["settings"]),
     }
     version = registry.register(model_id, fixed | current)
+    _describe(candidate, version, registry, root)
     iou = shown(candidate.iou, candidate.judge["by"], candidate.judge["images"])
     say(f"promote: {candidate.backbone} is version {number(version)}, {iou}")
     return version
+
+
+def _describe(candidate: Candidate, version: Any, registry: Registry, root: Path) -> None:
+    registry.describe(version, describe(version, candidate.backbone, candidate.report, root / EVALUATION))
 
 
 def _run(candidate: Candidate, root: Path) -> tuple[str, str]:
@@ -141,7 +148,9 @@ def _run(candidate: Candidate, root: Path) -> tuple[str, str]:
         mlflow_runs.open_run("promote", candidate.backbone, root, state) as run,
     ):
         run.params(mlflow_runs.flat(candidate.meta["settings"]))
-        run.metrics({"best_val_iou": candidate.meta["val_iou"], **mlflow_runs.evaluation_metrics(candidate.report)})
+        run.metrics(
+            {mlflow_runs.BEST_IOU: candidate.meta["val_iou"], **mlflow_runs.evaluation_metrics(candidate.report)}
+        )
         run.tags({"model_digest": candidate.digest, **mlflow_runs.evaluation_tags(candidate.report)})
     if run.id is None:
         raise UserError(f"MLflow at {run.uri} does not answer; start its server and run `dvc repro promote` again")

@@ -161,7 +161,7 @@ def _try_all(
             run.params(values)
             best, outcome = _try_one(fitter, trial, settings, values, rows, judged_on, run)
             run.tags({"outcome": outcome})
-            run.metrics({"best_val_iou": best})
+            run.metrics({mlflow_runs.BEST_IOU: best})
         # Last of all: a trial that was told is not tried again, so that a run still open then would stay so for good.
         if outcome == "pruned":
             study.tell(trial, state=TrialState.PRUNED)
@@ -303,9 +303,9 @@ def _describe(run: Run, settings: params.Params, store: Store, root: Path) -> No
 def _log_result(run: Run, study: optuna.Study, result: Mapping[str, Any], state: Path) -> None:
     from selfie_localizer.training import pictures
 
-    run.metrics({"best_val_iou": result["best_val_iou"]})
+    run.metrics({mlflow_runs.BEST_IOU: result["best_val_iou"]})
     if result["gain"]:
-        run.metrics({f"gain_{key}": result["gain"][key] for key in ("mean", "low", "high")})
+        run.metrics({f"validation/gain_{key}": result["gain"][key] for key in ("mean", "low", "high")})
     run.tags({f"best.{name}": _short(value) for name, value in result["values"].items()})
     for path in pictures.search(study, state):
         run.artifact(path)
