@@ -7,14 +7,16 @@ nothing but the report is written.
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from selfie_localizer import files, params
 from selfie_localizer.errors import UserError
-from selfie_localizer.evaluation.judge import figure, metric
+from selfie_localizer.evaluation.judge import metric
 from selfie_localizer.progress import say
 from selfie_localizer.registry.candidate import EVALUATION, Candidate, best, register
+from selfie_localizer.registry.floor import Floor, find_floor
 from selfie_localizer.registry.versions import CHALLENGER, CHAMPION, NAME, Registry, history, locked, number, opened
 
 REPORT = Path("reports/promotion.json")
@@ -101,9 +103,10 @@ def _verdict(
     """Returns what the gates say; the same question is not asked twice, its answer is a tag of the version."""
     csv = root / EVALUATION / f"{candidate.backbone}.csv"
     rules = settings.promote.model_dump(exclude={"from_experiments"}, mode="json")
-    floor = _floor(settings.promote, root)
+    floor = find_floor(settings.promote, candidate, root)
     against = None if champion is None else number(champion)
-    asked = files.digest(candidate.test_split, files.sha256(csv.read_bytes()), rules, settings.seed, floor, against)
+    evidence = candidate.test_split, files.sha256(csv.read_bytes()), rules, settings.seed, asdict(floor), against
+    asked = files.digest(*evidence)
     known = json.loads(version.tags.get("verdict", "{}"))
     # A model that did not answer may do so now: what it needs may have been installed since.
     if known.get("evidence") == asked and known["gates"].get("answers", {"passed": True})["passed"]:
@@ -113,36 +116,13 @@ def _verdict(
     return verdict
 
 
-def _floor(rules: params.Promote, root: Path) -> float:
-    """Returns the IoU to exceed; a baseline whose boxes are part of the judge is graded by itself and is no floor."""
-    if not isinstance(rules.floor, str):
-        return rules.floor
-    report = _baseline(rules.floor, root)
-    if report.get("part_of_judge"):
-        say(f"promote: {rules.floor} is part of the judge and cannot be the floor; the mean box is")
-        report = _baseline("mean_box", root)
-    return figure(report)
-
-
-def _baseline(floor: str, root: Path) -> dict[str, Any]:
-    path = root / EVALUATION / f"baseline-{floor.replace('_', '-')}.json"
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        figure(report)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path}: missing or damaged; run `dvc repro evaluate`, or give promote.floor another baseline or a number"
-        ) from None
-    return report
-
-
 def _pass_gates(
     candidate: Candidate,
     version: Any,
     champion: Any | None,
     registry: Registry,
     settings: params.Params,
-    floor: float,
+    floor: Floor,
     root: Path,
 ) -> Verdict:
     """Goes through the gates, cheap ones first; what is rejected already is not asked for more."""
@@ -151,9 +131,9 @@ def _pass_gates(
     from selfie_localizer.registry.rescore import CannotAnswerError, answers
 
     rules, by = settings.promote, candidate.judge["by"]
-    gates: dict[str, gate.Gate] = {"floor": gate.over_floor(candidate.iou, floor, by, candidate.judge["images"])}
     scores = root / EVALUATION / f"{candidate.backbone}.csv"
     judged = gate.read_judged(scores, candidate.test_split, TableRules.of(settings), root)
+    gates: dict[str, gate.Gate] = {"floor": gate.over_floor(judged, floor, scores.parent, settings.seed)}
     if champion is not None and gates["floor"]["passed"]:
         label = f"promote: champion, version {number(champion)}"
         try:
