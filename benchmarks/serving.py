@@ -38,7 +38,7 @@ from selfie_localizer.network.network_file import FIRST_FORM, FORMS
 from selfie_localizer.photos.decode import decode, read_bytes, square
 from selfie_localizer.photos.listing import SUFFIXES
 from selfie_localizer.progress import say
-from selfie_localizer.serving import find_model, mlflow_model
+from selfie_localizer.serving import find_model, mlflow_model, network_formats
 
 BATCHES = (1, 8, 32)
 CLIENTS = (1, 4, 16)
@@ -232,9 +232,13 @@ def main() -> None:
         model = args.model
         if (model / "model.keras").exists():
             model = Path(holder) / "served"
-            mlflow_model.save_served(
-                args.model / "model.keras", json.loads((args.model / "meta.json").read_text()), model
-            )
+            meta, serving = json.loads((args.model / "meta.json").read_text()), mlflow_model.DEFAULT_SERVING
+            # TensorFlow is needed for a Keras model alone.
+            from selfie_localizer.network import inference
+
+            network, path = inference.load(args.model / "model.keras"), Path(holder) / "network.onnx"
+            network_formats.write_served(network, serving, None, meta["image_size"], path, args.model)
+            mlflow_model.save_served(path, meta, model)
         data = [read_bytes(path) for path in paths]
         result = measure(model, data, args.seconds, args.requests, Path(holder))
     print(table(result))

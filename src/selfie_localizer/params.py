@@ -432,9 +432,9 @@ class Promote(Section):
     """What a candidate must show to become champion.
 
     Attributes:
-        floor: Test IoU that it must exceed: a number, or that of a baseline: `mean_box`, the mean box of the training
-            labels, or `first_model`, the starter weights as they are. A baseline that is part of the judge is no
-            floor, and the mean box takes its place.
+        floor: Test IoU that it must exceed: a number, or that of a baseline on the same images: `best_baseline`, the
+            best of those that are not part of the judge; `mean_box`, the mean box of the training labels; or
+            `first_model`, the starter weights as they are. Where these are part of the judge, the mean box is taken.
         margin: The lower end of the 95 % interval of its gain in test IoU over the champion must exceed this.
         slice_images: Slices of the test split with fewer images than this are not compared.
         slice_drop: Greatest loss of mean IoU against the champion on any slice.
@@ -442,7 +442,7 @@ class Promote(Section):
         from_experiments: Whether `dvc exp run` may change the champion; else it stops at the challenger.
     """
 
-    floor: Literal["mean_box", "first_model"] | Fraction = "mean_box"
+    floor: Literal["best_baseline", "mean_box", "first_model"] | Fraction = "best_baseline"
     margin: Fraction = 0.0
     slice_images: int = Field(default=30, ge=1)
     slice_drop: Fraction = 0.03

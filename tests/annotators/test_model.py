@@ -11,13 +11,14 @@ import pytest
 from selfie_localizer import boxes, files, params
 from selfie_localizer.annotators.annotate import annotate
 from selfie_localizer.annotators.model import Model
-from selfie_localizer.dataset.store import FIT, TRAINED_ON, open_store
+from selfie_localizer.dataset.store import FIT, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.registry.versions import NAME, opened
 from selfie_localizer.serving import mlflow_model
 from selfie_localizer.tracking import mlflow_runs
 from tests.registry import blobs
 from tests.registry.test_version_0_1 import LOGGED
+from tests.serving.networks import write_network
 
 VERSION = f"models:/{NAME}/1"
 
@@ -30,8 +31,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blobs.make_model(root, dark=0.9, normal=0.9)
     model = root / "models/blob"
     trained_on = open_store(root / FIT).table["sha256"]
-    (model / TRAINED_ON).write_text("\n".join(trained_on))
-    mlflow_model.save_served(model / "model.keras", json.loads((model / "meta.json").read_text()), root / "served")
+    network = write_network(model / "model.keras", root / "network")
+    meta = json.loads((model / "meta.json").read_text())
+    mlflow_model.save_served(network, meta, root / "served", trained_on=trained_on)
     return root / "served"
 
 
@@ -84,7 +86,8 @@ def test_a_version_is_known_by_its_network_and_not_by_its_name(project: Path, se
     shutil.copytree(served, other)
     blobs.make_model(project, dark=0.5, normal=0.5)
     meta = json.loads((project / "models/blob/meta.json").read_text())
-    mlflow_model.save_served(project / "models/blob/model.keras", meta, tmp_path / "narrow")
+    network = write_network(project / "models/blob/model.keras", tmp_path / "network")
+    mlflow_model.save_served(network, meta, tmp_path / "narrow")
     shutil.copy(network_of(tmp_path / "narrow/artifacts"), network_of(other / "artifacts"))
     before = make(project).version()
     with opened(project) as registry:

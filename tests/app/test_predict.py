@@ -19,6 +19,7 @@ from selfie_localizer.app.predict import find, predict
 from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.serving.locator import CHUNK
 from tests.serving.conftest import served, trained  # noqa: F401  (fixtures)
+from tests.serving.networks import write_network
 
 
 def write(path: Path, seed: int, size: tuple[int, int] = (120, 90)) -> Path:
@@ -358,7 +359,8 @@ def test_champion_version_and_run_are_found_in_the_registry(
     experiment = client.create_experiment("selfie-localizer", artifact_location=(tmp_path / "artifacts").as_uri())
     run = client.create_run(experiment).info.run_id
     meta = json.loads((trained / "meta.json").read_text())
-    info = mlflow_model.log_served(trained / "model.keras", meta, run, uri=uri, registered_name="selfie-localizer")
+    network = write_network(trained / "model.keras", tmp_path / "network")
+    info = mlflow_model.log_served(network, meta, run, uri=uri, registered_name="selfie-localizer")
 
     def ask(model: str | None) -> list[dict[str, Any]]:
         out = io.StringIO()

@@ -132,19 +132,26 @@ def make_model(
 
 
 def evaluate(root: Path, *backbones: str, serving: params.Serving = FLOAT32) -> None:
-    """Writes what the evaluate stage writes of these models and of the mean box, as far as promote reads it."""
+    """Writes what the evaluate stage writes of these models and of the mean box, as far as promote reads it.
+
+    The figures are those of the Keras models.
+    """
     import keras
 
     from selfie_localizer.dataset.store import open_store
     from selfie_localizer.evaluation.judge import find_judge
     from selfie_localizer.evaluation.scores import score_boxes, summarise, summarise_score
+    from selfie_localizer.serving import served_network
 
     fit, test = open_store(root / FIT), open_store(root / TEST)
     judge = find_judge(test, root)
     brightness = np.array([cv2.cvtColor(test.images[row], cv2.COLOR_RGB2GRAY).mean() for row in judge.rows])
     mean = np.tile(fit.boxes.mean(axis=0), (len(judge.rows), 1))
     output = {"baseline-mean-box": np.hstack([mean, np.zeros((len(mean), 1))])}
-    for backbone in backbones or ("blob",):
+    backbones = backbones or ("blob",)
+    digests = {backbone: read_digest(root, backbone) for backbone in backbones}
+    served = served_network.write_all(digests, serving, fit, root)
+    for backbone in backbones:
         model = keras.models.load_model(root / "models" / backbone / "model.keras")
         output[backbone] = model.predict_on_batch(test.images[judge.rows])
     folder = root / "reports/evaluation"
@@ -157,10 +164,14 @@ def evaluate(root: Path, *backbones: str, serving: params.Serving = FLOAT32) -> 
             report["part_of_judge"] = False
         else:
             report |= summarise_score(scored, np.array([]))
-            report |= serving.model_dump(include={"form", "second_look"})
-            report["model_digest"] = json.loads((root / "models" / name / "meta.json").read_text())["model_digest"]
+            report |= {"form": served[name].form, "second_look": serving.second_look, "model_digest": digests[name]}
         scored.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
         files.write_json(folder / f"{name}.json", report)
+
+
+def read_digest(root: Path, backbone: str = "blob") -> str:
+    """Returns what names the weights of a backbone."""
+    return str(json.loads((root / "models" / backbone / "meta.json").read_text())["model_digest"])
 
 
 def make_settings(*backbones: str, seed: int = 0, **promote: Any) -> params.Params:

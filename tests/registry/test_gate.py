@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from selfie_localizer import params
-from selfie_localizer.evaluation.judge import Judge
+from selfie_localizer.evaluation.judge import Judge, Kind
 from selfie_localizer.registry import gate
+from selfie_localizer.registry.floor import Floor
 from selfie_localizer.registry.rescore import Answers
 
 RULES = params.Promote()
@@ -20,15 +21,28 @@ def make_frame(iou: np.ndarray, dark: int) -> pd.DataFrame:
     return pd.DataFrame({"iou": iou, "face_size": 0.3, "position": 0.05, "brightness": brightness})
 
 
+def judge_images(images: int, kind: Kind, iou: float = 0.7) -> gate.JudgedImages:
+    """So many images, on each of which the candidate has the same IoU."""
+    table = pd.DataFrame({"image": [f"{row}.png" for row in range(images)]})
+    none = np.full((images, 4), np.nan)
+    judge = Judge(kind, table, np.arange(images), none, 0, frozenset(), "store", "digest")
+    return gate.JudgedImages(judge, table.assign(iou=iou), [Path(name) for name in table["image"]])
+
+
+def over(judged: gate.JudgedImages, floor: float) -> gate.Gate:
+    return gate.over_floor(judged, Floor(floor, None), Path("unused"), 0)
+
+
 def test_a_score_at_the_floor_is_not_over_it() -> None:
-    assert not gate.over_floor(0.5, 0.5, "truth", 100)["passed"]
-    assert gate.over_floor(0.5001, 0.5, "truth", 100)["passed"]
+    judged = judge_images(64, "truth", 0.5)
+    assert not over(judged, 0.5)["passed"]
+    assert over(judged, 0.4999)["passed"]
 
 
 def test_a_figure_says_by_its_name_what_judged_and_how_little_few_images_mean() -> None:
-    many = gate.over_floor(0.7, 0.5, "truth", 30)["says"]
+    many = over(judge_images(30, "truth"), 0.5)["says"]
     assert many == "test IoU 0.700 against the truth of 30 images, the floor is 0.500"
-    few = gate.over_floor(0.7, 0.5, "labels", 29)["says"]
+    few = over(judge_images(29, "labels"), 0.5)["says"]
     assert few.startswith("agreement 0.700 with the annotators' labels of 29 images (so few that it says little")
     alone = np.linspace(0.4, 0.8, 29)
     assert "29 images (so few" in gate.better(alone + 0.05, alone, RULES, 0, "labels")["says"]

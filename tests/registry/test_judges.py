@@ -1,7 +1,10 @@
 """Promotion under one judge and another: truth, labels, a line more of truth, baselines that are part of the judge."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from selfie_localizer import files
@@ -65,32 +68,74 @@ def test_promote_refuses_an_evaluation_of_another_model(crowned: Path) -> None:
         promote(blobs.make_settings(), crowned)
 
 
-def give_first_model(root: Path, iou: float, part_of_judge: bool) -> None:
-    judge = {"by": "truth", "images": 80, "unjudged": 0}
-    content = {"judge": judge, "test": {"iou": iou}, "part_of_judge": part_of_judge}
-    files.write_json(root / "reports/evaluation/baseline-first-model.json", content)
+def give_baseline(root: Path, name: str, iou: float, part_of_judge: bool = False) -> None:
+    """Writes what evaluate writes of a baseline with this IoU on every image, by the judge that the candidate has."""
+    folder = root / "reports/evaluation"
+    report = json.loads((folder / "baseline-mean-box.json").read_text())
+    report["test"]["iou"] = iou
+    files.write_json(folder / f"baseline-{name}.json", report | {"part_of_judge": part_of_judge})
+    scores = pd.read_csv(folder / "baseline-mean-box.csv").assign(iou=iou)
+    scores.to_csv(folder / f"baseline-{name}.csv", index=False)
+
+
+def try_with_baselines(root: Path, *baselines: tuple[str, float, bool], **rules: Any) -> dict[str, Any]:
+    """Promotes a model with an IoU of 0.9025 beside these baselines; returns what the floor's gate says."""
+    blobs.make_model(root, **BETTER)
+    blobs.evaluate(root)
+    for name, iou, part_of_judge in baselines:
+        give_baseline(root, name, iou, part_of_judge)
+    promote(blobs.make_settings(**rules), root)
+    return dict(blobs.read_report(root)["verdict"]["gates"]["floor"])
+
+
+def test_the_best_baseline_is_the_floor_and_the_gate_compares_on_the_same_images(crowned: Path) -> None:
+    floor = try_with_baselines(crowned, ("first-model", 0.92, False), ("haar-moved", 0.8, False))
+    assert (floor["passed"], floor["floor"], floor["baseline"]) == (False, 0.92, "baseline-first-model")
+    assert floor["gain"]["mean"] == pytest.approx(0.9025 - 0.92, abs=1e-3)
+    assert floor["gain"]["low"] <= floor["gain"]["mean"] <= floor["gain"]["high"]
+    assert "the floor is 0.920 (first model); on the same images -0.01" in floor["says"]
+    assert get_alias(crowned) == "1"
+
+
+def test_a_baseline_that_is_part_of_the_judge_is_never_the_best(crowned: Path) -> None:
+    floor = try_with_baselines(crowned, ("first-model", 0.8, False), ("haar-moved", 0.95, True))
+    assert (floor["passed"], floor["baseline"]) == (True, "baseline-first-model")
 
 
 def test_the_first_model_may_be_the_floor(crowned: Path) -> None:
-    give_first_model(crowned, 0.95, part_of_judge=False)
-    report = try_model(crowned, **BETTER, floor="first_model")
-    assert report["decision"] == "rejected"
-    assert report["verdict"]["gates"]["floor"]["floor"] == 0.95
+    floor = try_with_baselines(crowned, ("first-model", 0.8, False), ("mtcnn", 0.95, False), floor="first_model")
+    assert (floor["passed"], floor["floor"]) == (True, 0.8)
+
+
+def test_a_number_may_be_the_floor(crowned: Path) -> None:
+    floor = try_with_baselines(crowned, ("first-model", 0.95, False), floor=0.91)
+    assert (floor["passed"], floor["floor"], floor["baseline"]) == (False, 0.91, None)
 
 
 def test_a_baseline_that_is_part_of_the_judge_is_no_floor_and_the_mean_box_is(
     crowned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    give_first_model(crowned, 0.95, part_of_judge=True)
-    report = try_model(crowned, **BETTER, floor="first_model")
-    assert report["decision"] == "champion"
-    assert report["verdict"]["gates"]["floor"]["floor"] < 0.7
+    floor = try_with_baselines(crowned, ("first-model", 0.95, True), floor="first_model")
+    assert (floor["passed"], floor["baseline"]) == (True, "baseline-mean-box")
+    assert floor["floor"] < 0.7
     assert "first_model is part of the judge and cannot be the floor; the mean box is" in capsys.readouterr().err
 
 
 def test_a_floor_that_evaluate_did_not_score_is_one_line(crowned: Path) -> None:
     with pytest.raises(UserError, match=r"baseline-first-model\.json: missing or damaged"):
         try_model(crowned, **BETTER, floor="first_model")
+
+
+def test_a_floor_by_another_judge_is_refused(crowned: Path) -> None:
+    path = crowned / "reports/evaluation/baseline-mean-box.json"
+    report = json.loads(path.read_text())
+    files.write_json(path, report | {"judge": report["judge"] | {"digest": "other"}})
+    blobs.make_model(crowned, dark=0.9, normal=0.8, twin=1)
+    meta = json.loads((crowned / "models/blob/meta.json").read_text())
+    evaluated = crowned / "reports/evaluation/blob.json"
+    files.write_json(evaluated, json.loads(evaluated.read_text()) | {"model_digest": meta["model_digest"]})
+    with pytest.raises(UserError, match=r"baseline-mean-box\.json: by another judge than blob"):
+        promote(blobs.make_settings(), crowned)
 
 
 def test_status_says_what_judged_and_that_few_images_say_little(

@@ -53,10 +53,12 @@ def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import json
 
     from selfie_localizer.serving import mlflow_model
+    from tests.serving.networks import write_network
 
-    folder = tmp_path_factory.mktemp("served") / "model"
-    mlflow_model.save_served(trained / "model.keras", json.loads((trained / "meta.json").read_text()), folder)
-    return folder
+    folder = tmp_path_factory.mktemp("served")
+    network = write_network(trained / "model.keras", folder)
+    mlflow_model.save_served(network, json.loads((trained / "meta.json").read_text()), folder / "model")
+    return folder / "model"
 
 
 @pytest.fixture(scope="session")

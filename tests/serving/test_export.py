@@ -17,6 +17,7 @@ from selfie_localizer.network import inference
 from selfie_localizer.serving import mlflow_model, network_formats
 from selfie_localizer.serving.export import export
 from tests.serving.conftest import RESNET, SIZE
+from tests.serving.networks import write_network
 from tests.serving.pictures import picture
 
 VGG = {"stackwise_num_repeats": (1, 1, 1, 1, 1), "stackwise_num_filters": (4, 4, 8, 8, 8)}
@@ -184,7 +185,8 @@ def test_the_champion_is_exported_from_the_model_that_it_was_made_from(
     meta = json.loads((trained / "meta.json").read_text())
     tags = {"stage": "train", "backbone": meta["backbone"], "model_digest": meta["model_digest"]}
     run = client.create_run(experiment, tags=tags).info.run_id
-    info = mlflow_model.log_served(trained / "model.keras", meta, run, uri=uri, registered_name="selfie-localizer")
+    network = write_network(trained / "model.keras", tmp_path / "network")
+    info = mlflow_model.log_served(network, meta, run, uri=uri, registered_name="selfie-localizer")
     client.set_registered_model_alias("selfie-localizer", "champion", info.registered_model_version)
 
     with pytest.raises(UserError, match="neither in models/ nor in a training run"):

@@ -67,27 +67,30 @@ def find_baselines(
         UserError: An input is missing, or the starter weights are damaged.
     """
     width, height = judge.table["width"], judge.table["height"]
+    annotations, rules = read_output(root / ANNOTATIONS, "annotate"), TableRules.of(settings)
+    annotators = set(annotations["annotator"])
+
+    def opinion(name: str) -> tuple[Baseline, Baseline | None]:
+        """Returns an annotator's baseline as drawn and, where that differs, moved to the labels' convention."""
+        ask = _ask(name, settings, workers, root)
+        drawn, shifts = _opinion(name, ask, annotations, judge, rules, root)
+        moved = convention.apply(drawn, shifts, width, height) if np.any(shifts) else None
+        part = name in judge.annotators
+        return Baseline(drawn, part), None if moved is None else Baseline(moved, part)
+
     mean = fit.boxes[fit.indices("train")].astype(np.float64).mean(axis=0)
     found = {MEAN_BOX: Baseline(boxes.scale(np.tile(mean, (len(judge.table), 1)), width, height), False)}
-    annotations, rules = read_output(root / ANNOTATIONS, "annotate"), TableRules.of(settings)
-
-    drawn, shifts = _opinion("haar", _ask("haar", settings, workers, root), annotations, judge, rules, root)
-    found[HAAR] = Baseline(drawn, "haar" in judge.annotators)
-    if np.any(shifts):
-        moved = convention.apply(drawn, shifts, width, height)
-        found[HAAR_MOVED] = Baseline(moved, "haar" in judge.annotators)
-
-    if "starter" in set(annotations["annotator"]) or (root / starter_network.NETWORK).exists():
-        drawn, shifts = _opinion("starter", _ask("starter", settings, workers, root), annotations, judge, rules, root)
-        moved = convention.apply(drawn, shifts, width, height)
-        found[FIRST_MODEL] = Baseline(moved, "starter" in judge.annotators)
+    found[HAAR], moved = opinion("haar")
+    if moved is not None:
+        found[HAAR_MOVED] = moved
+    if "starter" in annotators or (root / starter_network.NETWORK).exists():
+        drawn, moved = opinion("starter")
+        found[FIRST_MODEL] = moved or drawn
     else:
         say("evaluate: the first model is no baseline: its weights are not here; `dvc pull -r sample starter.dvc`")
-
-    if "mtcnn" in set(annotations["annotator"]):
-        drawn, shifts = _opinion("mtcnn", _ask("mtcnn", settings, workers, root), annotations, judge, rules, root)
-        moved = convention.apply(drawn, shifts, width, height)
-        found[MTCNN] = Baseline(moved, "mtcnn" in judge.annotators)
+    if "mtcnn" in annotators:
+        drawn, moved = opinion("mtcnn")
+        found[MTCNN] = moved or drawn
     return found
 
 

@@ -1,6 +1,5 @@
 """The evaluate stage: scores every backbone, as served, and the baselines on the same untouched test split."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,12 +22,12 @@ from selfie_localizer.intervals import paired_difference
 from selfie_localizer.labels.contents import read_output
 from selfie_localizer.labels.trusted import TableRules
 from selfie_localizer.network import second_look
-from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.network.onnx_file import Network, core_count
 from selfie_localizer.photos.decode import Pixels, decode_for, read_bytes
 from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
-from selfie_localizer.serving import network_formats
+from selfie_localizer.serving import served_network
+from selfie_localizer.serving.served_network import ServedNetwork
 from selfie_localizer.state import locked_state
 from selfie_localizer.tracking import comparison, mlflow_runs
 from selfie_localizer.tracking.resilient_run import Run
@@ -42,10 +41,11 @@ Report = dict[str, Any]
 def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) -> None:
     """Writes `reports/evaluation/`: a JSON and a CSV for each backbone and baseline, a comparison and pictures.
 
-    What is scored is what would be served: the network in the form of `serving.form`, and with a second look where
-    `serving.second_look` says so. The JSON says what judged and on how many images; figures against labels have names
-    that end in `_labels`. The CSV has a row for each judged image. `reports/metrics.json` has what DVC compares. The
-    validation split says which backbone is the best; the test split only reports.
+    What is scored is what would be served: the networks in `build/served/`, which it makes in the form of
+    `serving.form`, and with a second look where `serving.second_look` says so. The JSON says what judged and on how
+    many images; figures against labels have names that end in `_labels`. The CSV has a row for each judged image.
+    `reports/metrics.json` has what DVC compares. The validation split says which backbone is the best; the test split
+    only reports.
 
     Args:
         settings: All parameters.
@@ -63,16 +63,18 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
     scored: dict[str, pd.DataFrame] = {}
     reports: dict[str, Report] = {}
     rows = np.concatenate([judge.rows, test.negatives("test")])
-    answers, served, shifts = _answers(settings, fit, test, rows, root)
+    digests = {backbone: read_meta(backbone, root)["model_digest"] for backbone in settings.backbones}
+    served = served_network.write_all(digests, settings.serving, fit, root)
+    answers = _answers(settings, served, test, rows, root)
     for backbone, output in answers.items():
         faces, without_face = output[: len(judge.rows)], output[len(judge.rows) :, 4]
         predicted = boxes.scale(faces[:, :4], judge.table["width"], judge.table["height"])
         scored[backbone] = score_boxes(predicted, judge.table, brightness).assign(score=faces[:, 4])
         reports[backbone] = _report(judge, scored[backbone], settings.seed)
         reports[backbone] |= summarise_score(scored[backbone], without_face)
-        reports[backbone] |= served[backbone].model_dump(include={"form", "second_look"})
-        reports[backbone] |= {"shift_px": round(shifts[backbone], 3)}
-        reports[backbone]["model_digest"] = read_meta(backbone, root)["model_digest"]
+        network = served[backbone]
+        reports[backbone] |= {"form": network.form, "second_look": settings.serving.second_look}
+        reports[backbone] |= {"shift_px": network.shift_px, "model_digest": network.model_digest}
     for name, baseline in find_baselines(judge, fit, settings, workers, root).items():
         scored[name] = score_boxes(baseline.boxes, judge.table, brightness)
         reports[name] = _report(judge, scored[name], settings.seed) | {"part_of_judge": baseline.part_of_judge}
@@ -102,37 +104,18 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
 
 
 def _answers(
-    settings: params.Params, fit: Store, test: Store, rows: NDArray[np.int64], root: Path
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, params.Serving], dict[str, float]]:
-    """Returns of each backbone relative boxes and scores, shape (N, 5), of the test images at `rows`.
-
-    Beside them, what it is served as, and by how many pixels that moved its boxes.
-    """
-    from selfie_localizer.network import inference
-
-    networks: dict[str, Network] = {}
-    served: dict[str, params.Serving] = {}
-    shifts: dict[str, float] = {}
+    settings: params.Params, served: Mapping[str, ServedNetwork], test: Store, rows: NDArray[np.int64], root: Path
+) -> dict[str, NDArray[np.float64]]:
+    """Returns of each backbone relative boxes and scores, shape (N, 5), of the test images at `rows`."""
+    networks = {backbone: network.load() for backbone, network in served.items()}
     answers: dict[str, NDArray[np.float64]] = {}
-    photos = network_formats.validation_photos(fit)
-    with tempfile.TemporaryDirectory(prefix="selfie-localizer-") as holder:
-        for backbone in settings.backbones:
-            path = root / "models" / backbone / "model.keras"
-            if not path.exists():
-                raise UserError(f"{path}: missing; run `dvc repro train@{backbone}` first")
-            folder = Path(holder) / backbone
-            folder.mkdir()
-            served[backbone], file, shifts[backbone] = network_formats.choose_form(
-                inference.load(path), settings.serving, photos, test.size, folder, path
-            )
-            networks[backbone] = FORMS[served[backbone].form].load(file)
-            parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-            asked = [networks[backbone](test.images[part]) for part in parts]
-            answers[backbone] = np.concatenate(asked).astype(np.float64)
-        if settings.serving.second_look:
-            paths = [root / "data/images" / str(name) for name in test.table["image"].iloc[rows]]
-            answers = _second_answers(networks, answers, paths, Limits(**settings.photos.model_dump()), test.size)
-    return answers, served, shifts
+    for backbone, network in networks.items():
+        parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        answers[backbone] = np.concatenate([network(test.images[part]) for part in parts]).astype(np.float64)
+    if not settings.serving.second_look:
+        return answers
+    paths = [root / "data/images" / str(name) for name in test.table["image"].iloc[rows]]
+    return _second_answers(networks, answers, paths, Limits(**settings.photos.model_dump()), test.size)
 
 
 def _second_answers(

@@ -16,7 +16,8 @@ ARCHITECTURE = "resnet18"
 # What the starter weights were trained at, in pixels.
 IMAGE_SIZE = 128
 NETWORK = starter_weights.STARTER / f"{ARCHITECTURE}.onnx"
-_HINT = "fetch it by `dvc pull -r sample starter.dvc`"
+# What to do where it is missing.
+HINT = "fetch it by `dvc pull -r sample starter.dvc`"
 # Arrays of fewer numbers stay as they are: they are biases.
 _LEAST = 1024
 
@@ -38,7 +39,7 @@ def _readable(root: Path) -> Path:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise UserError(f"{NETWORK}: the first model cannot be read ({error.strerror}); {_HINT}") from None
+        raise UserError(f"{NETWORK}: the first model cannot be read ({error.strerror}); {HINT}") from None
     return path
 
 
@@ -57,7 +58,7 @@ def load(root: Path = Path("."), threads: int = 0) -> onnx_file.Network:
         return onnx_file.load(path, threads)
     # The runtime's errors have nothing in common but this.
     except Exception:
-        raise UserError(f"{NETWORK}: damaged; remove it and {_HINT}") from None
+        raise UserError(f"{NETWORK}: damaged; remove it and {HINT}") from None
 
 
 def write(model: "keras.Model", path: Path) -> None:

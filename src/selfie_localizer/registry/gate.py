@@ -16,6 +16,7 @@ from selfie_localizer.evaluation.judge import Judge, Kind, find_judge, remark, s
 from selfie_localizer.evaluation.scores import SLICES, score_boxes
 from selfie_localizer.intervals import paired_difference
 from selfie_localizer.labels.trusted import TableRules
+from selfie_localizer.registry.floor import Floor
 from selfie_localizer.registry.rescore import Answers
 
 ASKED = 32
@@ -64,12 +65,7 @@ def read_judged(evaluated: Path, test_split: str, rules: TableRules, root: Path)
     judge = find_judge(open_store(root / TEST), root, rules)
     if judge.digest != test_split:
         raise UserError("the truth or the labels of the test split changed after evaluate; run `dvc repro evaluate`")
-    try:
-        candidate = pd.read_csv(evaluated, dtype={"image": str}, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise UserError(f"{evaluated}: cannot be read ({error}); run `dvc repro evaluate`") from None
-    if list(candidate["image"]) != list(judge.table["image"]):
-        raise UserError(f"{evaluated}: holds other images than the test split; run `dvc repro evaluate`")
+    candidate = read_scores(evaluated, judge)
     paths = [root / "data/images" / name for name in judge.table["image"]]
     missing = [path for path in paths if not path.exists()]
     if missing:
@@ -79,13 +75,43 @@ def read_judged(evaluated: Path, test_split: str, rules: TableRules, root: Path)
     return JudgedImages(judge, candidate, paths)
 
 
+def read_scores(evaluated: Path, judge: Judge) -> pd.DataFrame:
+    """Reads what evaluate wrote of a model or a baseline, image by image, in the order of `judge.table`.
+
+    Raises:
+        UserError: It is missing, or of other images.
+    """
+    try:
+        scores = pd.read_csv(evaluated, dtype={"image": str}, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{evaluated}: cannot be read ({error}); run `dvc repro evaluate`") from None
+    if list(scores["image"]) != list(judge.table["image"]):
+        raise UserError(f"{evaluated}: holds other images than the test split; run `dvc repro evaluate`")
+    return scores
+
+
 Gate = dict[str, Any]
 
 
-def over_floor(iou: float, floor: float, by: Kind, images: int) -> Gate:
-    """Asks for more than a baseline gives; `by` judged, on so many images."""
-    text = f"{shown(iou, by, images)}, the floor is {floor:.3f}"
-    return {"passed": iou > floor, "says": text, "iou": round(iou, 4), "floor": round(floor, 4)}
+def over_floor(judged: JudgedImages, floor: Floor, evaluation: Path, seed: int) -> Gate:
+    """Asks for more than what needs no training; beside a baseline, on the same images, by how much and how surely.
+
+    Args:
+        judged: The images, with the candidate's scores.
+        floor: What `promote.floor` names.
+        evaluation: `reports/evaluation/`.
+        seed: Of the bootstrap.
+    """
+    ours = judged.candidate["iou"].to_numpy()
+    iou, text = float(ours.mean()), shown(float(ours.mean()), judged.judge.kind, len(ours))
+    found: Gate = {"iou": round(iou, 4), "floor": round(floor.iou, 4), "baseline": floor.baseline}
+    text += f", the floor is {floor.shown}"
+    if floor.baseline is None:
+        return found | {"passed": iou > floor.iou, "says": text}
+    theirs = read_scores(evaluation / f"{floor.baseline}.csv", judged.judge)["iou"].to_numpy()
+    gain = paired_difference(ours, theirs, seed)
+    text += f"; on the same images {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
+    return found | {"passed": bool(iou > theirs.mean()), "says": text, "gain": gain}
 
 
 def better(

@@ -1,5 +1,7 @@
 """The promote stage: the best model of this run becomes champion if it passes the gates.
 
+Where it does not and there is no champion, the first model becomes it, so that there is always something to serve.
+
 DVC cannot see the registry, so the stage runs every time. Each step looks at what the registry holds and does what is
 missing; a promotion that was killed anywhere is finished by the next one, and where everything is right already
 nothing but the report is written.
@@ -7,15 +9,20 @@ nothing but the report is written.
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfie_localizer import files, params
 from selfie_localizer.errors import UserError
-from selfie_localizer.evaluation.judge import figure, metric
+from selfie_localizer.evaluation.judge import metric
 from selfie_localizer.progress import say
 from selfie_localizer.registry.candidate import EVALUATION, Candidate, best, register
+from selfie_localizer.registry.floor import Floor, find_floor
 from selfie_localizer.registry.versions import CHALLENGER, CHAMPION, NAME, Registry, history, locked, number, opened
+
+if TYPE_CHECKING:
+    from selfie_localizer.registry.gate import JudgedImages
 
 REPORT = Path("reports/promotion.json")
 ATTEMPTS = 3
@@ -65,6 +72,13 @@ def _decide(candidate: Candidate, version: Any, registry: Registry, settings: pa
             return "rolled back"
         verdict = _verdict(candidate, version, champion, registry, settings, root)
         if not verdict["passed"]:
+            if (
+                champion is None
+                and not _moved(registry, None)
+                and _crown_first_model(candidate, registry, settings, root)
+            ):
+                # It is the champion whom the candidate is held against from now on.
+                continue
             registry.tag(version, rejected=verdict["reason"], approved=None)
             kept = "there is no champion" if champion is None else f"version {number(champion)} stays champion"
             say(f"promote: version {number(version)} ({candidate.backbone}) is rejected, {kept}: {verdict['reason']}")
@@ -77,6 +91,23 @@ def _decide(candidate: Candidate, version: Any, registry: Registry, settings: pa
         _warn_of_race(registry, version)
         return "champion"
     raise UserError("the champion changes faster than a candidate can be judged; run `dvc repro promote` later")
+
+
+def _crown_first_model(candidate: Candidate, registry: Registry, settings: params.Params, root: Path) -> bool:
+    from selfie_localizer.registry import first_model
+
+    return first_model.crown(candidate, _judged(candidate, settings, root), registry, settings, root)
+
+
+def _judged(candidate: Candidate, settings: params.Params, root: Path) -> "JudgedImages":
+    from selfie_localizer.labels.trusted import TableRules
+    from selfie_localizer.registry import gate
+
+    return gate.read_judged(_scores(candidate, root), candidate.test_split, TableRules.of(settings), root)
+
+
+def _scores(candidate: Candidate, root: Path) -> Path:
+    return root / EVALUATION / f"{candidate.backbone}.csv"
 
 
 def _moved(registry: Registry, champion: Any | None) -> bool:
@@ -99,11 +130,18 @@ def _verdict(
     candidate: Candidate, version: Any, champion: Any | None, registry: Registry, settings: params.Params, root: Path
 ) -> Verdict:
     """Returns what the gates say; the same question is not asked twice, its answer is a tag of the version."""
-    csv = root / EVALUATION / f"{candidate.backbone}.csv"
     rules = settings.promote.model_dump(exclude={"from_experiments"}, mode="json")
-    floor = _floor(settings.promote, root)
+    floor = find_floor(settings.promote, candidate, root)
     against = None if champion is None else number(champion)
-    asked = files.digest(candidate.test_split, files.sha256(csv.read_bytes()), rules, settings.seed, floor, against)
+    evidence = (
+        candidate.test_split,
+        files.sha256(_scores(candidate, root).read_bytes()),
+        rules,
+        settings.seed,
+        asdict(floor),
+        against,
+    )
+    asked = files.digest(*evidence)
     known = json.loads(version.tags.get("verdict", "{}"))
     # A model that did not answer may do so now: what it needs may have been installed since.
     if known.get("evidence") == asked and known["gates"].get("answers", {"passed": True})["passed"]:
@@ -113,47 +151,22 @@ def _verdict(
     return verdict
 
 
-def _floor(rules: params.Promote, root: Path) -> float:
-    """Returns the IoU to exceed; a baseline whose boxes are part of the judge is graded by itself and is no floor."""
-    if not isinstance(rules.floor, str):
-        return rules.floor
-    report = _baseline(rules.floor, root)
-    if report.get("part_of_judge"):
-        say(f"promote: {rules.floor} is part of the judge and cannot be the floor; the mean box is")
-        report = _baseline("mean_box", root)
-    return figure(report)
-
-
-def _baseline(floor: str, root: Path) -> dict[str, Any]:
-    path = root / EVALUATION / f"baseline-{floor.replace('_', '-')}.json"
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        figure(report)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path}: missing or damaged; run `dvc repro evaluate`, or give promote.floor another baseline or a number"
-        ) from None
-    return report
-
-
 def _pass_gates(
     candidate: Candidate,
     version: Any,
     champion: Any | None,
     registry: Registry,
     settings: params.Params,
-    floor: float,
+    floor: Floor,
     root: Path,
 ) -> Verdict:
     """Goes through the gates, cheap ones first; what is rejected already is not asked for more."""
-    from selfie_localizer.labels.trusted import TableRules
     from selfie_localizer.registry import gate
     from selfie_localizer.registry.rescore import CannotAnswerError, answers
 
     rules, by = settings.promote, candidate.judge["by"]
-    gates: dict[str, gate.Gate] = {"floor": gate.over_floor(candidate.iou, floor, by, candidate.judge["images"])}
-    scores = root / EVALUATION / f"{candidate.backbone}.csv"
-    judged = gate.read_judged(scores, candidate.test_split, TableRules.of(settings), root)
+    judged = _judged(candidate, settings, root)
+    gates: dict[str, gate.Gate] = {"floor": gate.over_floor(judged, floor, root / EVALUATION, settings.seed)}
     if champion is not None and gates["floor"]["passed"]:
         label = f"promote: champion, version {number(champion)}"
         try:

@@ -1,6 +1,6 @@
-"""Builds the served model from a trained one and logs it to MLflow.
+"""Packages a network as the served model and logs it to MLflow.
 
-The network is logged in the form that `serving.form` names in place of the `.keras` file: it needs less time than Keras
+The network is logged in the form in which it was evaluated in place of the `.keras` file: it needs less time than Keras
 or a SavedModel does, and a server without TensorFlow starts sooner and is smaller. As ONNX its boxes are the same to a
 thousandth of a pixel; LiteRT with weights of 8 bits takes a third of the time, see `benchmarks/latency.py`.
 """
@@ -9,21 +9,17 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 import selfie_localizer
 from selfie_localizer import files, params
 from selfie_localizer.dataset.store import TRAINED_ON
 from selfie_localizer.dependencies import SOURCE, closure
 from selfie_localizer.network.network_file import FORMS
-from selfie_localizer.serving import network_formats
 from selfie_localizer.tracking.resilient_run import active, mlflow_at
 
 # Beside the runtime of the network's form.
@@ -34,39 +30,36 @@ DEFAULT_SERVING = params.Serving(form="onnx", second_look=False)
 
 
 def log_served(
-    model_keras: Path,
+    network: Path,
     meta: Mapping[str, Any],
     run_id: str | None,
     name: str = "served",
     *,
     uri: str,
     serving: params.Serving = DEFAULT_SERVING,
-    photos: NDArray[np.uint8] | None = None,
+    trained_on: Iterable[str] | None = None,
     registered_name: str | None = None,
 ) -> Any:
     """Logs the served model.
 
     Args:
-        model_keras: The trained `.keras` file; the list beside it of what it was trained on is logged too.
+        network: The network's file, which is taken as it is.
         meta: What is known of it, at least `image_size`; kept with the model and shown as its metadata.
         run_id: The run that it belongs to; None logs it without a run.
         name: Name of the logged model in the run.
         uri: The tracking store.
-        serving: The network's form, not `auto`, and whether it takes a second look; kept with the model too.
-        photos: What its boxes are compared on, see `network_formats.write_served`.
+        serving: The file's form, not `auto`, and whether it takes a second look; kept with the model too.
+        trained_on: SHA-256, in hex, of the images that it was trained on; None does not tell.
         registered_name: Registers it as the next version of this registered model as well.
 
     Returns:
         MLflow's `ModelInfo`, with `model_uri`, `model_id` and `registered_model_version`.
-
-    Raises:
-        UserError: The file cannot be read, or the network gives other boxes in its form than it was trained to.
     """
     import mlflow
 
     from selfie_localizer.tracking import mlflow_runs
 
-    with mlflow_at(uri), _built(model_keras, meta, serving, photos) as parts:
+    with mlflow_at(uri), _built(network, meta, serving, trained_on) as parts:
         if run_id is None:
             mlflow.set_experiment(mlflow_runs.EXPERIMENT)
             return mlflow.pyfunc.log_model(name=name, registered_model_name=registered_name, **parts)
@@ -75,16 +68,16 @@ def log_served(
 
 
 def save_served(
-    model_keras: Path,
+    network: Path,
     meta: Mapping[str, Any],
     folder: Path,
     serving: params.Serving = DEFAULT_SERVING,
-    photos: NDArray[np.uint8] | None = None,
+    trained_on: Iterable[str] | None = None,
 ) -> None:
     """Writes the served model as a local MLflow model folder; the rest is as in `log_served`."""
     import mlflow
 
-    with _built(model_keras, meta, serving, photos) as parts:
+    with _built(network, meta, serving, trained_on) as parts:
         mlflow.pyfunc.save_model(path=folder, **parts)
 
 
@@ -95,13 +88,11 @@ def served_code() -> list[Path]:
 
 @contextmanager
 def _built(
-    model_keras: Path, meta: Mapping[str, Any], serving: params.Serving, photos: NDArray[np.uint8] | None
+    network: Path, meta: Mapping[str, Any], serving: params.Serving, trained_on: Iterable[str] | None
 ) -> Iterator[dict[str, Any]]:
     """Gives MLflow's arguments for the model; the files that they name are gone afterwards."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
-
-    from selfie_localizer.network import inference
 
     numbers: list[ColSpec | TensorSpec] = [ColSpec("double", name, required=False) for name in ("x1", "y1", "x2", "y2")]
     numbers += [ColSpec("long", name, required=False) for name in ("width", "height")]
@@ -112,15 +103,15 @@ def _built(
         # MLflow wants an input example, which would load the model once more and keep a copy of it.
         warnings.simplefilter("ignore", UserWarning)
         work = Path(holder)
-        model = inference.load(model_keras)
         form = FORMS[serving.form]
-        network = work / form.name
-        network_formats.write_served(model, serving, photos, int(meta["image_size"]), network, model_keras)
+        # Readers know the file by this name.
+        shutil.copy(network, work / form.name)
         known = dict(meta) | {"form": serving.form, "second_look": serving.second_look}
         files.write_json(work / META, known)
-        artifacts = {"network": str(network), "meta": str(work / META)}
-        if (trained_on := model_keras.with_name(TRAINED_ON)).exists():
-            artifacts["trained_on"] = str(trained_on)
+        artifacts = {"network": str(work / form.name), "meta": str(work / META)}
+        if trained_on is not None:
+            (work / TRAINED_ON).write_text("".join(f"{digest}\n" for digest in trained_on), encoding="utf-8")
+            artifacts["trained_on"] = str(work / TRAINED_ON)
         for part in served_code():
             (work / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SOURCE / part, work / part)
