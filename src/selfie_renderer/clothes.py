@@ -50,17 +50,18 @@ class Garment:
 
 
 _KINDS = ("tee", "tank", "straps", "bare shoulders", "shirt", "suit", "sweater", "turtleneck", "hoodie", "jacket")
-_BARE = ("tank", "straps", "bare shoulders")
+_SLEEVELESS = ("tank", "straps", "bare shoulders")
 _MEN = np.array([0.34, 0.05, 0, 0, 0.17, 0.15, 0.08, 0.02, 0.1, 0.09])
 _WOMEN = np.array([0.24, 0.15, 0.13, 0.04, 0.09, 0.05, 0.12, 0.04, 0.07, 0.07])
 
 
 def draw_garment(rng: np.random.Generator, person: head.Person, look: Look = EVERYDAY) -> Garment:
-    """Draws what the person wears."""
+    """Draws what the person wears in a look."""
     male = person.male > 0.5
     odds = _MEN if male else _WOMEN
     if look.wrapped:
-        odds = np.where(np.isin(_KINDS, _BARE), 0, odds) / odds[~np.isin(_KINDS, _BARE)].sum()
+        odds = np.where(np.isin(_KINDS, _SLEEVELESS), 0, odds)
+        odds = odds / odds.sum()
     kind = str(rng.choice(_KINDS, p=odds))
     deep = {"tee": rng.uniform(0, 0.35), "tank": rng.uniform(0.3, 0.7), "straps": rng.uniform(0.5, 0.9)}.get(kind, 0.1)
     if kind in ("suit", "jacket"):
@@ -131,7 +132,7 @@ def cover(garment: Garment, rest: Floats) -> Floats:
     if garment.kind == "straps":
         strap = 0.09 - np.abs(np.abs(x) - 0.72)
         inside = np.maximum(np.minimum(4.85 - 0.3 * np.minimum(np.abs(x), 0.6) - y, inside), np.minimum(strap, 6.0 - y))
-    if garment.kind in ("tank", "straps", "bare shoulders"):
+    if garment.kind in _SLEEVELESS:
         # An armhole: round the shoulder and below the armpit.
         hole = np.minimum(1.32 - np.abs(x) + np.clip(4.75 - y, 0, 0.4) * 0.9, 9)
         inside = np.minimum(inside, hole)
@@ -233,13 +234,15 @@ def collars(
         rows = [(0.66, 5.6, 0.4), (0.74, 6.05, 0.6), (0.86, 6.0, 0.62), (0.95, 5.6, 0.6)]
         add(*_band(rows, float(rng.uniform(0.3, 0.6))), garment.colours[0] * 0.9)
     if garment.kind != "hoodie" and rng.random() < look.scarves:
+        # Wrapped up, it lies higher all around, most in front, and so far forward that it covers the chin.
+        rise, droop, reach = 0.4 * look.wrapped, 0.3 - 0.6 * look.wrapped, 0.76 + 0.5 * look.wrapped
         turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
         for k in range(3 if look.wrapped else 2):
             path = np.stack(
                 [
                     0.74 * np.sin(turn),
-                    5.86 + 0.4 * look.wrapped - 0.26 * k - (0.3 - 0.6 * look.wrapped) * np.cos(turn) + 0.03 * np.sin(5 * turn),
-                    0.14 + (0.76 + 0.5 * look.wrapped) * np.cos(turn),
+                    5.86 + rise - 0.26 * k - droop * np.cos(turn) + 0.03 * np.sin(5 * turn),
+                    0.14 + reach * np.cos(turn),
                 ],
                 1,
             )

@@ -82,7 +82,7 @@ def aligned(mesh: head.Mesh, vertices: Floats) -> Floats:
 
 
 def draw_figure(rng: np.random.Generator, whole: bool = False, look: Look = EVERYDAY) -> Figure:
-    """Draws an adult with all that is worn, with legs if `whole`."""
+    """Draws an adult with all that is worn in a look, with legs if `whole`."""
     mesh = head.load()
     person = head.draw_person(rng)
     looks = paint.draw_looks(rng, person)
@@ -91,7 +91,7 @@ def draw_figure(rng: np.random.Generator, whole: bool = False, look: Look = EVER
     painted = paint.draw_paint(rng, person, looks, style.recede)
     morphed = aligned(mesh, head.morph(mesh, person, head.draw_expression(rng)))
 
-    worn = str(rng.choice(list(look.hats), p=list(look.hats.values())))
+    worn = str(rng.choice(("none", *headwear.KINDS), p=[0.8, 0.07, 0.015, 0.04, 0.05, 0.025]))
     if worn == "hood" and garment.kind not in ("hoodie", "jacket", "sweater"):
         worn = "none"
     if worn != "none":  # What is worn on the head presses the hair down.

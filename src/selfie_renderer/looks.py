@@ -30,7 +30,6 @@ class Look:
         pages: Share of collages, posters and screenshots.
         turning: How widely heads turn, nod and tilt, against everyday's 1.
         sunglasses: Share of the people who wear them.
-        hats: What is worn on the head and how often, `none` or one of `headwear.KINDS`.
         scarves: Share of the people who wear one.
         wrapped: By how much scarves reach higher in front than everyday's, decimetres; at 0.65 they hide the chin of
             some. Above 0, all clothes have sleeves.
@@ -52,11 +51,6 @@ class Look:
     pages: float = 0.06
     turning: float = 1.0
     sunglasses: float = 0.17
-    hats: Mapping[str, float] = field(
-        default_factory=lambda: {
-            "none": 0.8, "cap": 0.07, "cap backwards": 0.015, "beanie": 0.04, "brimmed": 0.05, "hood": 0.025
-        }
-    )  # fmt: skip
     scarves: float = 0.05
     wrapped: float = 0.0
     places: Mapping[str, float] = field(default_factory=dict)

@@ -305,9 +305,7 @@ def _friends(
         far = rng.random() < 0.2
         share = np.sqrt(rng.uniform(0.04, 0.3) if far else rng.uniform(0.4, CLEARLY))  # Of the face's width and height.
         camera, roll = _camera(rng, "portrait", look)
-        friend = _stand(
-            rng, figure.draw_figure(rng, far, look), "portrait", camera, roll + rng.normal(0, 0.12)
-        )
+        friend = _stand(rng, figure.draw_figure(rng, far, look), "portrait", camera, roll + rng.normal(0, 0.12))
         # Two faces touch where their middles are half their widths apart.
         apart = (1 + share) / 2 * rng.uniform(0.95, 1.8) + (k // 2) * rng.uniform(0.8, 1.2)
         spot = [(x1 + x2) / 2 + side * apart * w, (y1 + y2) / 2 + h * rng.normal(-0.1, 0.3)]
