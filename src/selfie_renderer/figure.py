@@ -100,7 +100,7 @@ def draw_figure(rng: np.random.Generator, whole: bool = False, look: Look = EVER
             calm, min(style.volume, 0.03), max(style.length, 2.5), style.cut, style.part, style.wave
         )
     sun = rng.random() < look.sunglasses
-    glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < 0.16 else None
+    glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < look.glasses else None
 
     normals = raster.vertex_normals(morphed, mesh.faces["body"])
     share, deep = hair.scalp_share(mesh, painted)

@@ -30,8 +30,9 @@ class Look:
         pages: Share of collages, posters and screenshots.
         turning: How widely heads turn, nod and tilt, against everyday's 1.
         sunglasses: Share of the people who wear them.
+        glasses: Share with clear ones, among the others.
         scarves: Share of the people who wear one.
-        wrapped: By how much scarves reach higher in front than everyday's, decimetres; at 0.65 they hide the chin of
+        wrapped: By how much scarves reach higher in front than everyday's, decimetres; at 0.6 they hide the chin of
             some. Above 0, all clothes have sleeves.
         places: Kinds of background and how often; where empty, as `background.KINDS` says.
         dusk: How far light, exposure, noise and the filter are those of an evening, 0..1.
@@ -51,6 +52,7 @@ class Look:
     pages: float = 0.06
     turning: float = 1.0
     sunglasses: float = 0.17
+    glasses: float = 0.16
     scarves: float = 0.05
     wrapped: float = 0.0
     places: Mapping[str, float] = field(default_factory=dict)
@@ -61,20 +63,21 @@ EVERYDAY = Look()
 EVENING = Look(
     shapes={0.5625: 0.5, 0.8: 0.5},
     landscape=0.0,
-    kinds={"arm": 0.7, "mirror": 0.05, "portrait": 0.25},
+    kinds={"arm": 0.75, "portrait": 0.25},
     arm=(3.4, 5.2),
     lift=0.0,
-    stretch=-0.12,
+    stretch=-0.15,
     face=0.33,
     higher=-0.03,
     groups=0.08,
-    closeups=0.02,
+    closeups=0.0,
     whole=0.0,
     pages=0.0,
-    turning=0.25,
-    sunglasses=0.04,
+    turning=0.2,
+    sunglasses=0.02,
+    glasses=0.08,
     scarves=1.0,
-    wrapped=0.65,
+    wrapped=0.6,
     places={"room": 0.2, "bed": 0.08, "wall": 0.08, "car": 0.06, "lights": 0.18, "street": 0.12, "town": 0.08,
             "coast": 0.12, "mountains": 0.04, "park": 0.04},
     dusk=0.65,
