@@ -202,7 +202,8 @@ class Label(Section):
         group: What falls into one split as a whole, besides near duplicates: `none`, the images of a `folder`, or those
             taken on one day (`time`, by their EXIF date). Images without a folder or a date stand alone.
         convention: `auto` moves the boxes of all annotators to where `data/trusted.csv` has them, or else to where the
-            starter has them; `none` leaves them as drawn.
+            starter has them; `none` leaves them as drawn. The name of an annotator takes its boxes in the starter's
+            place.
         same_face: Least IoU of two boxes, once moved, to be on one face.
         min_score: A box with a lower score neither stands alone nor contradicts another.
         disagreement: Where annotators see different faces and no majority: the label is left out (`leave_out`), or is
@@ -214,7 +215,7 @@ class Label(Section):
     validation: float = Field(default=0.1, gt=0, lt=0.5)
     test: float = Field(default=0.1, gt=0, lt=0.5)
     group: Literal["none", "folder", "time"] = "none"
-    convention: Literal["auto", "none"] = "auto"
+    convention: str = "auto"
     same_face: Fraction = 0.4
     min_score: Fraction = 0.5
     disagreement: Literal["leave_out", "heaviest"] = "leave_out"
@@ -474,6 +475,11 @@ class Params(Section):
     @model_validator(mode="after")
     def _check(self) -> "Params":
         vectorizer, dense = self.network.vectorizer, (self.train.dense_boxes, self.train.dense_attention)
+        reference = self.label.convention
+        if reference not in ("auto", "none", *self.annotate.annotators):
+            raise UsageError(
+                f"label.convention is {reference}; use auto, none or one of " + ", ".join(self.annotate.annotators)
+            )
         if vectorizer != "attention" and any(dense):
             raise UsageError(
                 f"network.vectorizer is {vectorizer}, which has no cells to train: "

@@ -1,5 +1,6 @@
 """The evaluate stage: scores every backbone, as served, and the baselines on the same untouched test split."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from selfie_localizer import boxes, files, params
 from selfie_localizer.dataset.store import FIT, TEST, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation import pictures
-from selfie_localizer.evaluation.baselines import ANNOTATIONS, find_baselines
+from selfie_localizer.evaluation.baselines import ANNOTATIONS, FIRST_MODEL, find_baselines
 from selfie_localizer.evaluation.choice import by_validation, read_meta
 from selfie_localizer.evaluation.judge import Judge, explain, figure, find_judge, metric, shown
 from selfie_localizer.evaluation.scores import score_boxes, summarise, summarise_score
@@ -27,6 +28,7 @@ from selfie_localizer.photos.decode import Pixels, decode_for, read_bytes
 from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
 from selfie_localizer.serving import served_network
+from selfie_localizer.serving.locator import Locator
 from selfie_localizer.serving.served_network import ServedNetwork
 from selfie_localizer.state import locked_state
 from selfie_localizer.tracking import comparison, mlflow_runs
@@ -34,6 +36,8 @@ from selfie_localizer.tracking.resilient_run import Run
 
 REPORTS, METRICS = Path("reports/evaluation"), Path("reports/metrics.json")
 BATCH = 32
+# Photos by which the time of an answer is measured.
+TIMED = 30
 
 Report = dict[str, Any]
 
@@ -75,9 +79,15 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         network = served[backbone]
         reports[backbone] |= {"form": network.form, "second_look": settings.serving.second_look}
         reports[backbone] |= {"shift_px": network.shift_px, "model_digest": network.model_digest}
+        reports[backbone]["milliseconds"] = _milliseconds(network, settings, judge, test.size, root)
     for name, baseline in find_baselines(judge, fit, settings, workers, root).items():
         scored[name] = score_boxes(baseline.boxes, judge.table, brightness)
         reports[name] = _report(judge, scored[name], settings.seed) | {"part_of_judge": baseline.part_of_judge}
+    if FIRST_MODEL in scored and not reports[FIRST_MODEL]["part_of_judge"]:
+        first = scored[FIRST_MODEL]["iou"].to_numpy()
+        for backbone in settings.backbones:
+            gain = paired_difference(scored[backbone]["iou"].to_numpy(), first, settings.seed)
+            reports[backbone]["gain_over_first_model"] = gain
 
     with files.atomic_write(root / REPORTS) as folder:
         folder.mkdir()
@@ -142,6 +152,20 @@ def _second_answers(
             for backbone, network in networks.items():
                 found[backbone].append(second_look.look_again(network, answers[backbone][part], copies, size))
     return {backbone: np.concatenate(parts) for backbone, parts in found.items()}
+
+
+def _milliseconds(network: ServedNetwork, settings: params.Params, judge: Judge, size: int, root: Path) -> float:
+    """Returns the median time of an answer, from the bytes of a photo to its box, on one photo at a time."""
+    limits = Limits(**settings.photos.model_dump())
+    locator = Locator(network.load(), size, limits, settings.serving.second_look)
+    photos = [read_bytes(root / "data/images" / str(name), limits) for name in judge.table["image"].iloc[:TIMED]]
+    took = []
+    # The first answer takes longer, as in a service that has just been started.
+    for photo in [photos[0], *photos]:
+        begin = time.perf_counter()
+        locator.locate([photo], lambda content: content)
+        took.append(1000 * (time.perf_counter() - begin))
+    return round(float(np.median(took[1:])), 1)
 
 
 def _report(judge: Judge, scored: pd.DataFrame, seed: int) -> Report:
