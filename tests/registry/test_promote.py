@@ -71,7 +71,7 @@ def test_a_person_reads_a_description_and_finds_the_hashes_in_one_tag(champion_r
     )
     low, high = (read_evaluation(champion_root, "blob")["test"][f"iou_{end}"] for end in ("low", "high"))
     assert figure == f"**Test IoU 0.725 against the truth of 80 images**, 95 % interval {low:.3f} to {high:.3f}."
-    assert re.fullmatch(r"Data `[0-9a-f]{12}`, registered \d{4}-\d\d-\d\d\.", made)
+    assert re.fullmatch(r"Data `[0-9a-f]{12}`\. Registered \d{4}-\d\d-\d\d\.", made)
     hashes = {"model_digest", "data_hash", "test_split", "git_commit", "params_hash"}
     assert set(json.loads(version.tags["hashes"])) == hashes
     assert not hashes & set(version.tags)

@@ -205,13 +205,8 @@ def _comparison(
 def _metrics(judge: Judge, reports: Mapping[str, Report]) -> Report:
     """Returns what DVC shows: few figures, so that its table fits a screen."""
     iou = metric("iou", judge.kind)
-    described = {key: value for key, value in judge.describe().items() if key in ("by", "images", "unjudged")}
-    served = {name: {key: report[key] for key in ("form", "second_look")} for name, report in reports.items()}
-    return {
-        "judge": described,
-        "serving": served,
-        "test": {iou: {name: report["test"][iou] for name, report in reports.items()}},
-    }
+    judged = {key: value for key, value in judge.describe().items() if key in ("by", "images")}
+    return {"judge": judged, "test": {iou: {name: report["test"][iou] for name, report in reports.items()}}}
 
 
 def _log(backbone: str, report: Report, root: Path) -> None:

@@ -27,20 +27,28 @@ def describe(version: Any, name: str, report: Mapping[str, Any], evaluation: Pat
     tags, judge = version.tags, report["judge"]
     form = FORMS.get(tags.get("form", ""), tags.get("form", ""))
     looks = "two looks at each photo" if tags.get("second_look") == "true" else "one look at each photo"
-    low, high = figure(report, "iou_low"), figure(report, "iou_high")
-    iou = shown(figure(report), judge["by"], judge["images"])
     lines = [
         f"Says where the face is on a selfie: {tags.get('backbone', name)}, served {form}, {looks}.",
-        f"**{iou[0].upper()}{iou[1:]}**, 95 % interval {low:.3f} to {high:.3f}.",
+        measured(figure(report), figure(report, "iou_low"), figure(report, "iou_high"), judge),
     ]
     gain = None if name == FIRST_MODEL else _gain(name, evaluation, seed)
     if gain is not None:
         lines.append(
             f"Gain over the first model {gain['mean']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}."
         )
-    made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
-    lines.append(f"Data `{tags.get('data_hash', 'unknown')[:12]}`, registered {made:%Y-%m-%d}.")
+    lines.append(f"Data `{tags.get('data_hash', 'unknown')[:12]}`. {registered(version)}")
     return "\n\n".join(lines)
+
+
+def measured(iou: float, low: float, high: float, judge: Mapping[str, Any]) -> str:
+    """Returns the line with the mean IoU, its 95 % interval and what judged, see `Judge.describe`."""
+    said = shown(iou, judge["by"], judge["images"])
+    return f"**{said[0].upper()}{said[1:]}**, 95 % interval {low:.3f} to {high:.3f}."
+
+
+def registered(version: Any) -> str:
+    """Says when a version was registered."""
+    return f"Registered {datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d}."
 
 
 def _gain(name: str, evaluation: Path, seed: int) -> dict[str, float] | None:

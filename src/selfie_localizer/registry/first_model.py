@@ -5,10 +5,12 @@ from typing import Any
 
 from selfie_localizer import params
 from selfie_localizer.evaluation.judge import shown
+from selfie_localizer.intervals import interval
 from selfie_localizer.network import starter_network
 from selfie_localizer.progress import say
 from selfie_localizer.registry import gate, rescore
 from selfie_localizer.registry.candidate import Candidate
+from selfie_localizer.registry.description import measured, registered
 from selfie_localizer.registry.servable import Servable, judged_tags, register
 from selfie_localizer.registry.versions import Registry, number
 from selfie_localizer.tracking import mlflow_runs
@@ -51,9 +53,10 @@ def crown(
     except rescore.CannotAnswerError as error:
         say(f"promote: version {number(version)}, the first model, does not answer and cannot be champion: {error}")
         return False
-    iou = round(float(judged.iou(answers).mean()), 4)
+    ious = judged.iou(answers)
+    iou = round(float(ious.mean()), 4)
     registry.tag(version, **judged_tags(candidate.judge, iou, None))
-    registry.describe(version, describe())
+    registry.describe(version, describe(version, measured(iou, *interval(ious, settings.seed), candidate.judge)))
     registry.approve(version, [])
     figure = shown(iou, candidate.judge["by"], candidate.judge["images"])
     say(f"promote: version {number(version)}, the first model, is the champion until a candidate passes; {figure}")
@@ -79,9 +82,10 @@ def _register(registry: Registry, second_look: bool, root: Path) -> Any:
     return register(model, registry, root, {TAG: "true"}, log)[0]
 
 
-def describe() -> str:
-    """Returns what a person reads of the version."""
-    return (
+def describe(version: Any, figure: str) -> str:
+    """Returns what a person reads of the version; `figure` is its line with the IoU."""
+    first = (
         f"The first model: the starter weights ({starter_network.ARCHITECTURE}), which learned from rendered selfies "
         "alone and from none of the images here. No trained candidate was better when it became champion."
     )
+    return "\n\n".join([first, figure, registered(version)])

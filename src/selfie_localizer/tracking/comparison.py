@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking import local_registry, mlflow_runs
 
 VIEW = "comparison"
 TAG = f"mlflow.sharedViewState.{VIEW}"
@@ -61,7 +61,7 @@ def link(root: Path = Path(".")) -> tuple[str, str] | None:
 
 def _experiment(uri: str) -> str | None:
     """Returns the id of the experiment, where it has the view."""
-    database = mlflow_runs.database(uri)
+    database = local_registry.database(uri)
     if database is not None:
         return _read(database)
     import mlflow

@@ -49,11 +49,6 @@ def tracking_uri(root: Path = Path(".")) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
 
 
-def database(uri: str) -> Path | None:
-    """Returns the file of a SQLite store, or None for a server."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
 @contextmanager
 def open_run(
     stage: Stage, backbone: str, root: Path, state: Path, parent: str | None = None, trial: int | None = None
