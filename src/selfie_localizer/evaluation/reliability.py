@@ -83,5 +83,6 @@ def recommend(score: Floats, iou: Floats, others: Floats) -> dict[str, float] | 
 
 
 def _ranks(values: Floats) -> Floats:
-    """Returns the ranks from 1; equals share the mean of theirs. SciPy, which has them too, takes a second to import."""
-    return pd.Series(values).rank().to_numpy(np.float64)
+    """Returns the ranks from 1; equals share the mean of theirs. SciPy has them too, and takes a second to import."""
+    ranks: Floats = np.asarray(pd.Series(values).rank(), np.float64)
+    return ranks
