@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,11 @@ def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
         "benchmark",
     ):
         assert re.search(rf"^    {verb}\s", done.stdout, re.MULTILINE)
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = run("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"selfie-localizer {version('selfie-localizer')}\n")
 
 
 def test_help_answers_without_importing_anything_heavy(tmp_path: Path) -> None:

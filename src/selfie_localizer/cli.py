@@ -162,6 +162,16 @@ def _benchmark(args: argparse.Namespace) -> None:
         raise UserError(f"{script} ended with exit status {done.returncode}")
 
 
+class _Version(argparse.Action):
+    """Prints the version and exits; it is looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('selfie-localizer')}")
+        parser.exit()
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
@@ -186,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Give it a folder of selfies, get a served model that says where the face is.",
         epilog="The stages are usually run by `dvc repro`; each reads params.yaml in the current folder.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, verb: Verb, summary: str, workers: bool = False) -> argparse.ArgumentParser:
@@ -210,8 +221,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("backbone", help="a key of `backbones` in params.yaml")
     add("evaluate", _evaluate, "stage: score every backbone on the same untouched test split", workers=True)
     command = add("predict", _predict, "show where the face is: boxes for files, folders and glob patterns")
+    command.epilog = (
+        "x1, y1 is the upper left corner of a box and x2, y2 its lower right one, in pixels of the photo as a viewer "
+        "shows it; the score, 0 to 1, is how sure the model is. Run it in the project's folder."
+    )
     command.add_argument("paths", nargs="+", metavar="PATH", help="JPEG, PNG or WebP; folders are searched through")
-    command.add_argument("--model", metavar="URI", help=f"{MODEL}; or starter, the first model")
+    first = "the champion by default and, while there is none, starter, the first model"
+    command.add_argument("--model", metavar="URI", help=f"{MODEL}; {first}")
     command.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
     command.add_argument("--draw", type=Path, metavar="DIR", help="write the pictures with their boxes there")
     command.add_argument(

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from selfie_localizer.errors import UserError
 
 
@@ -44,6 +42,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def _remove_leftovers(target: Path) -> None:
     """Removes what killed processes left of their writing of `target`."""
+    import psutil
+
     for holder in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
         owner = holder.name.removeprefix(f".{target.name}.").split("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):

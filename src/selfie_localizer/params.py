@@ -202,7 +202,8 @@ class Label(Section):
         group: What falls into one split as a whole, besides near duplicates: `none`, the images of a `folder`, or those
             taken on one day (`time`, by their EXIF date). Images without a folder or a date stand alone.
         convention: `auto` moves the boxes of all annotators to where `data/trusted.csv` has them, or else to where the
-            starter has them; `none` leaves them as drawn.
+            starter has them; `none` leaves them as drawn. The name of an annotator takes its boxes in the starter's
+            place.
         same_face: Least IoU of two boxes, once moved, to be on one face.
         min_score: A box with a lower score neither stands alone nor contradicts another.
         disagreement: Where annotators see different faces and no majority: the label is left out (`leave_out`), or is
@@ -214,7 +215,7 @@ class Label(Section):
     validation: float = Field(default=0.1, gt=0, lt=0.5)
     test: float = Field(default=0.1, gt=0, lt=0.5)
     group: Literal["none", "folder", "time"] = "none"
-    convention: Literal["auto", "none"] = "auto"
+    convention: str = "auto"
     same_face: Fraction = 0.4
     min_score: Fraction = 0.5
     disagreement: Literal["leave_out", "heaviest"] = "leave_out"
@@ -323,6 +324,8 @@ class Train(Section):
         weight_decay: Of `adamw`.
         ema: Momentum of the moving average of the weights that is judged and kept; 0 is none.
         frozen_epochs: First epochs in which a pretrained backbone is not changed.
+        frozen_stride: Layers of a pretrained backbone with feature maps of at most this stride are never changed; 0 is
+            none. A step takes half the time with 8, and a long training becomes worse by it.
         patience: Epochs without a better validation IoU after which fitting stops; 0 is never.
         min_change: Least rise of the validation IoU that counts as better.
         keep_every_epoch: Keeps a checkpoint of each epoch, as the article does; else only the best is kept.
@@ -344,6 +347,7 @@ class Train(Section):
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     ema: float = Field(default=0.99, ge=0, lt=1)
     frozen_epochs: int = Field(default=0, ge=0)
+    frozen_stride: Literal[0, 2, 4, 8, 16, 32] = 0
     patience: int = Field(default=0, ge=0)
     min_change: float = Field(default=0.001, ge=0, le=1)
     keep_every_epoch: bool = False
@@ -381,12 +385,14 @@ class Tune(Section):
 
     Attributes:
         trials: Number of trials; 0 takes the values of `params.yaml` as they are.
+        max_minutes: No trial begins after so many minutes of trials, for each backbone; 0 is no cap.
         epochs: Length of a trial that is not pruned.
         fraction: Share of the training split that trials see.
         space: What is searched: dotted names of keys in `train`, `network` or `augment`.
     """
 
     trials: int = Field(default=0, ge=0, le=10_000)
+    max_minutes: float = Field(default=0.0, ge=0)
     epochs: int = Field(default=4, ge=1)
     fraction: float = Field(default=1.0, gt=0, le=1)
     space: dict[str, Search] = Field(default_factory=dict)
@@ -469,6 +475,11 @@ class Params(Section):
     @model_validator(mode="after")
     def _check(self) -> "Params":
         vectorizer, dense = self.network.vectorizer, (self.train.dense_boxes, self.train.dense_attention)
+        reference = self.label.convention
+        if reference not in ("auto", "none", *self.annotate.annotators):
+            raise UsageError(
+                f"label.convention is {reference}; use auto, none or one of " + ", ".join(self.annotate.annotators)
+            )
         if vectorizer != "attention" and any(dense):
             raise UsageError(
                 f"network.vectorizer is {vectorizer}, which has no cells to train: "

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from selfie_renderer import brushes, head, parts
 from selfie_renderer.light import linear
+from selfie_renderer.looks import EVERYDAY, Look
 
 Floats = NDArray[np.float32]
 
@@ -49,14 +50,19 @@ class Garment:
 
 
 _KINDS = ("tee", "tank", "straps", "bare shoulders", "shirt", "suit", "sweater", "turtleneck", "hoodie", "jacket")
+_SLEEVELESS = ("tank", "straps", "bare shoulders")
 _MEN = np.array([0.34, 0.05, 0, 0, 0.17, 0.15, 0.08, 0.02, 0.1, 0.09])
 _WOMEN = np.array([0.24, 0.15, 0.13, 0.04, 0.09, 0.05, 0.12, 0.04, 0.07, 0.07])
 
 
-def draw_garment(rng: np.random.Generator, person: head.Person) -> Garment:
-    """Draws what the person wears."""
+def draw_garment(rng: np.random.Generator, person: head.Person, look: Look = EVERYDAY) -> Garment:
+    """Draws what the person wears in a look."""
     male = person.male > 0.5
-    kind = str(rng.choice(_KINDS, p=_MEN if male else _WOMEN))
+    odds = _MEN if male else _WOMEN
+    if look.wrapped:
+        odds = np.where(np.isin(_KINDS, _SLEEVELESS), 0, odds)
+        odds = odds / odds.sum()
+    kind = str(rng.choice(_KINDS, p=odds))
     deep = {"tee": rng.uniform(0, 0.35), "tank": rng.uniform(0.3, 0.7), "straps": rng.uniform(0.5, 0.9)}.get(kind, 0.1)
     if kind in ("suit", "jacket"):
         deep = float(rng.uniform(1.6, 2.4))
@@ -126,7 +132,7 @@ def cover(garment: Garment, rest: Floats) -> Floats:
     if garment.kind == "straps":
         strap = 0.09 - np.abs(np.abs(x) - 0.72)
         inside = np.maximum(np.minimum(4.85 - 0.3 * np.minimum(np.abs(x), 0.6) - y, inside), np.minimum(strap, 6.0 - y))
-    if garment.kind in ("tank", "straps", "bare shoulders"):
+    if garment.kind in _SLEEVELESS:
         # An armhole: round the shoulder and below the armpit.
         hole = np.minimum(1.32 - np.abs(x) + np.clip(4.75 - y, 0, 0.4) * 0.9, 9)
         inside = np.minimum(inside, hole)
@@ -201,7 +207,9 @@ def _band(
     return np.concatenate(rows).astype(np.float32), parts.grid_faces(len(rows), steps)
 
 
-def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh, vertices: Floats) -> list[parts.Part]:
+def collars(
+    rng: np.random.Generator, garment: Garment, mesh: head.Mesh, vertices: Floats, look: Look = EVERYDAY
+) -> list[parts.Part]:
     """Returns the parts that stand off the body: a shirt's collar, a lowered hood, a scarf."""
     chest, neck = mesh.bones.index("spine_03"), mesh.joints[mesh.bones.index("neck_01")]
     shift = vertices[neck].mean(0) - mesh.vertices[neck].mean(0)
@@ -225,14 +233,16 @@ def collars(rng: np.random.Generator, garment: Garment, mesh: head.Mesh, vertice
     elif garment.kind == "jacket" and rng.random() < 0.7:
         rows = [(0.66, 5.6, 0.4), (0.74, 6.05, 0.6), (0.86, 6.0, 0.62), (0.95, 5.6, 0.6)]
         add(*_band(rows, float(rng.uniform(0.3, 0.6))), garment.colours[0] * 0.9)
-    if garment.kind != "hoodie" and rng.random() < 0.05:
+    if garment.kind != "hoodie" and rng.random() < look.scarves:
+        # Wrapped up, it lies higher all around, most in front, and so far forward that it covers the chin.
+        rise, droop, reach = 0.4 * look.wrapped, 0.3 - 0.6 * look.wrapped, 0.76 + 0.5 * look.wrapped
         turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-        for k in range(2):
+        for k in range(3 if look.wrapped else 2):
             path = np.stack(
                 [
                     0.74 * np.sin(turn),
-                    5.86 - 0.26 * k - 0.3 * np.cos(turn) + 0.03 * np.sin(5 * turn),
-                    0.14 + 0.76 * np.cos(turn),
+                    5.86 + rise - 0.26 * k - droop * np.cos(turn) + 0.03 * np.sin(5 * turn),
+                    0.14 + reach * np.cos(turn),
                 ],
                 1,
             )

@@ -22,6 +22,7 @@ from selfie_renderer import (
     skin,
 )
 from selfie_renderer.light import Light, linear
+from selfie_renderer.looks import EVERYDAY, Look
 from selfie_renderer.parts import EXTRA, NORMAL, REST, Material, Part
 from selfie_renderer.truth import face_patch
 
@@ -80,13 +81,13 @@ def aligned(mesh: head.Mesh, vertices: Floats) -> Floats:
     return ((vertices - own.mean(0)) * np.float32(scale) + base.mean(0)).astype(np.float32)
 
 
-def draw_figure(rng: np.random.Generator, whole: bool = False, sunglasses: float = 0.17) -> Figure:
-    """Draws an adult with all that is worn, with legs if `whole`, with sunglasses at a share of draws."""
+def draw_figure(rng: np.random.Generator, whole: bool = False, look: Look = EVERYDAY) -> Figure:
+    """Draws an adult with all that is worn in a look, with legs if `whole`."""
     mesh = head.load()
     person = head.draw_person(rng)
     looks = paint.draw_looks(rng, person)
     style = hairstyle.draw_style(rng, person)
-    garment = clothes.draw_garment(rng, person)
+    garment = clothes.draw_garment(rng, person, look)
     painted = paint.draw_paint(rng, person, looks, style.recede)
     morphed = aligned(mesh, head.morph(mesh, person, head.draw_expression(rng)))
 
@@ -98,8 +99,8 @@ def draw_figure(rng: np.random.Generator, whole: bool = False, sunglasses: float
         style = hairstyle.Style(
             calm, min(style.volume, 0.03), max(style.length, 2.5), style.cut, style.part, style.wave
         )
-    sun = rng.random() < sunglasses
-    glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < 0.16 else None
+    sun = rng.random() < look.sunglasses
+    glasses = eyewear.draw_glasses(rng, sun) if sun or rng.random() < look.glasses else None
 
     normals = raster.vertex_normals(morphed, mesh.faces["body"])
     share, deep = hair.scalp_share(mesh, painted)
@@ -110,7 +111,7 @@ def draw_figure(rng: np.random.Generator, whole: bool = False, sunglasses: float
     if person.male < 0.5 and looks.make_up > 0.25:
         made.append(_own(mesh, morphed, "lashes", Material.LASHES, two_sided=True))
     made += hair.build(rng, mesh, dressed, normals, share, style)
-    made += clothes.collars(rng, garment, mesh, morphed)
+    made += clothes.collars(rng, garment, mesh, morphed, look)
     if whole:
         made += clothes.legs(rng, mesh, garment, linear(looks.skin))
     if worn != "none":

@@ -270,10 +270,10 @@ def take(rng: np.random.Generator, picture: Floats, kind: str, look: Look = EVER
         at = np.array([rng.normal(0.5, 0.16), rng.normal(0.43, 0.07)])
     elif kind == "portrait" and rng.random() < 0.12:
         wanted = float(rng.uniform(0.12, 0.28))
-    elif rng.random() < 0.05:  # So close that the frame cuts forehead, chin or cheeks.
+    elif rng.random() < look.closeups:  # So close that the frame cuts forehead, chin or cheeks.
         wanted = float(rng.uniform(0.75, 1.15))
         at = rng.normal(0.5, 0.07, 2)
-    posed = _stand(rng, figure.draw_figure(rng, whole, look.sunglasses), kind, camera, roll, look.turning)
+    posed = _stand(rng, figure.draw_figure(rng, whole, look), kind, camera, roll, look.turning)
     view = _frame(rng, posed, width, height, wanted, at, look)
     if kind == "arm" and _shows_hand(posed, view, width, height):
         posed = _stand(rng, posed.figure, "portrait", camera, roll, look.turning)
@@ -305,9 +305,7 @@ def _friends(
         far = rng.random() < 0.2
         share = np.sqrt(rng.uniform(0.04, 0.3) if far else rng.uniform(0.4, CLEARLY))  # Of the face's width and height.
         camera, roll = _camera(rng, "portrait", look)
-        friend = _stand(
-            rng, figure.draw_figure(rng, far, look.sunglasses), "portrait", camera, roll + rng.normal(0, 0.12)
-        )
+        friend = _stand(rng, figure.draw_figure(rng, far, look), "portrait", camera, roll + rng.normal(0, 0.12))
         # Two faces touch where their middles are half their widths apart.
         apart = (1 + share) / 2 * rng.uniform(0.95, 1.8) + (k // 2) * rng.uniform(0.8, 1.2)
         spot = [(x1 + x2) / 2 + side * apart * w, (y1 + y2) / 2 + h * rng.normal(-0.1, 0.3)]

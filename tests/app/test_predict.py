@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,6 @@ def test_bad_files_are_listed_at_the_end_and_the_others_answered(
         f"{folder / 'bad.jpg'}: not a JPEG, PNG, WebP or HEIC image",
         f"{folder / 'missing.jpg'}: cannot be read (No such file or directory)",
     ]
-    assert "predict: 5/5 images" in captured.err
     for name in ("a.jpg", "b.PNG", "c.webp", "bad.jpg", "missing.jpg"):
         assert name in captured.out
 
@@ -177,7 +177,7 @@ def test_the_command_prints_boxes_alone_and_exits_with_1_for_a_bad_file(folder: 
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-2:] == [
         "photos/bad.jpg: not a JPEG, PNG, WebP or HEIC image",
-        "selfie-localizer: 1 of 4 images could not be used; they are listed above",
+        "selfie-localizer: 1 of 4 images could not be used; each is listed above",
     ]
     assert (folder.parent / "drawn/deep/b.PNG").exists()
 
@@ -195,6 +195,34 @@ def test_pictures_keep_their_folders_and_show_the_box(folder: Path, served: Path
     assert picture.shape == (90, 120, 3)
     x, y = round(found[1]["x1"]), (round(found[1]["y1"]) + round(found[1]["y2"])) // 2
     assert picture[y, x].tolist() == [0, 255, 0]
+
+
+def test_one_line_says_where_the_pictures_are(
+    folder: Path,
+    served: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for paths, pictures in (([folder], "3 pictures"), ([folder / "a.jpg"], "1 picture")):
+        rows(paths, served, draw=tmp_path / "drawn")
+        said = capsys.readouterr().err.splitlines()
+        assert said[-1] == f"predict: {pictures} with box and score in {tmp_path / 'drawn'}/"
+    rows([folder], served)
+    assert "with box and score" not in capsys.readouterr().err
+
+
+def test_the_score_is_whole_and_legible_wherever_the_box_is_and_whatever_is_behind() -> None:
+    inked: set[int] = set()
+    for box in ((0, 0, 40, 50), (180, 0, 200, 300), (60, 100, 160, 220), (150, 270, 200, 300), (60, 5, 90, 9)):
+        drawn = []
+        for shade in (0, 255):
+            drawn.append(np.full((300, 200, 3), shade, np.uint8))
+            module.draw_box(drawn[-1], box, "0.91")
+        hides = (drawn[0] == drawn[1]).all(axis=-1)
+        # Where black letters stand on the green.
+        inked.add(int((drawn[0][hides].max(axis=-1) < 128).sum()))
+    assert len(inked) == 1
+    assert inked.pop() > 50
 
 
 def test_pictures_of_an_earlier_run_are_not_taken_for_images(folder: Path, served: Path) -> None:  # noqa: F811
@@ -232,12 +260,43 @@ def test_a_model_that_is_not_there_is_one_line(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(folder.parent)
+    Path("dvc.yaml").touch()
     Path("broken").mkdir()
     Path("broken/model.keras").write_bytes(b"no model")
     with pytest.raises(UserError, match=message) as caught:
         predict(["photos"], model)
     assert "\n" not in str(caught.value)
     assert not Path("mlflow.db").exists()
+
+
+@pytest.mark.parametrize("model", [None, "starter", "models:/selfie-localizer/1"])
+def test_outside_of_the_project_one_line_says_to_change_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: str | None
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    with pytest.raises(UsageError) as caught:
+        predict([str(folder)], model, root=folder)
+    expected = f"{folder}: no model here; change to the project's folder, the one with dvc.yaml"
+    assert str(caught.value).startswith(expected)
+    assert "champion" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["me.jpg"], "me.jpg: no such file or folder; look at how the path is written"),
+        (["me.jpg", "you.jpg", "us.jpg"], "me.jpg and 2 more: no such file or folder; look"),
+    ],
+)
+def test_paths_that_are_not_there_are_one_line(names: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        predict(names, "nowhere")
+
+
+def test_one_file_that_is_no_photo_is_one_line(folder: Path, served: Path) -> None:  # noqa: F811
+    with pytest.raises(UserError, match=r"notes\.txt: not a JPEG, PNG, WebP or HEIC image$"):
+        rows([folder / "notes.txt"], served)
 
 
 @pytest.fixture
@@ -293,6 +352,7 @@ def test_champion_version_and_run_are_found_in_the_registry(
     from selfie_localizer.serving import mlflow_model
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "dvc.yaml").touch()
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     client = mlflow.MlflowClient(uri)
@@ -312,13 +372,28 @@ def test_champion_version_and_run_are_found_in_the_registry(
     client.set_registered_model_alias("selfie-localizer", "champion", info.registered_model_version)
     expected = ask(None)
     assert len(expected) == 3
-    assert ask("models:/selfie-localizer/1") == expected
+    # The latter is left to MLflow.
+    for name in ("models:/selfie-localizer/1", "models:/selfie-localizer/latest"):
+        assert ask(name) == expected
 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     assert ask(f"runs:/{run}/served") == expected
     assert list(temporary.iterdir()) == [], "a copy of the model must go once it is loaded"
+
+    shutil.rmtree(tmp_path / "artifacts")
+    with pytest.raises(UserError, match=r"@champion: its files are gone from .*artifacts.*; bring them back, or"):
+        ask(None)
+
+
+def test_a_champion_answers_without_the_import_of_mlflow(crowned: Path, run_python: Callable[..., Any]) -> None:
+    script = "import sys; from pathlib import Path; from selfie_localizer.app.predict import predict; "
+    script += "predict(sys.argv[2:], form='json', min_score='auto', root=Path(sys.argv[1])); print(*sys.modules)"
+    done = run_python(script, str(crowned), str(crowned / "data/images/0.png"))
+    answer, modules = done.stdout.strip().rsplit("\n", 1)
+    assert len(json.loads(answer)) == 1
+    assert not {"mlflow", "sqlalchemy", "pandas", "tensorflow", "keras"} & set(modules.split())
 
 
 def test_images_are_read_a_chunk_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

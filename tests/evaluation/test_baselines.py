@@ -1,5 +1,6 @@
 """What there is without training: taken from what annotators said where they were asked, else asked."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,17 @@ def test_annotators_that_were_asked_are_not_asked_again_and_are_moved_as_labels_
     width = (labels(root)[:, 2] - labels(root)[:, 0])[:, None]
     np.testing.assert_allclose(found[HAAR_MOVED].boxes, labels(root) + 0.1 * width * RIGHT)
     np.testing.assert_allclose(found[FIRST_MODEL].boxes, labels(root))
+
+
+@pytest.mark.parametrize(("reference", "moved"), [("data/trusted.csv", True), ("mtcnn", False)])
+def test_only_a_persons_boxes_move_the_first_model(root: Path, asked: list[str], reference: str, moved: bool) -> None:
+    drawn = np.vstack([labels(root), np.tile([8.0, 8.0, 24.0, 24.0], (4, 1))])
+    blobs.annotate(root, {"starter": drawn, "haar": drawn}, {"starter": [0.1, 0, 0.1, 0]})
+    report = json.loads((root / "reports/label.json").read_text())
+    (root / "reports/label.json").write_text(json.dumps(report | {"convention": reference}))
+    width = (labels(root)[:, 2] - labels(root)[:, 0])[:, None]
+    np.testing.assert_allclose(find(root)[FIRST_MODEL].boxes, labels(root) + 0.1 * width * RIGHT * moved)
+    assert asked == []
 
 
 def test_mtcnn_is_a_baseline_where_it_is_an_annotator(root: Path, asked: list[str]) -> None:

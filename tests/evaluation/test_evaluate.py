@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from selfie_localizer import boxes, params
 from selfie_localizer.errors import UserError
@@ -14,7 +15,7 @@ from selfie_localizer.evaluation.evaluate import evaluate
 from selfie_localizer.network import inference, onnx_file
 from selfie_localizer.photos.decode import read_bytes
 from selfie_localizer.serving.locator import Locator
-from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking import comparison, mlflow_runs
 from tests.registry import blobs
 from tests.registry.champion import forget_environment
 
@@ -28,6 +29,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> 
     blobs.make_model(root, 0.95, 0.95, "a", val_iou=0.7)
     digest = blobs.make_model(root, 0.9, 0.9, "b", val_iou=0.8)
     shutil.copy(empty_database, root / "mlflow.db")
+    (root / "reports/training").mkdir(parents=True)
+    (root / "reports/training/b.csv").write_text("epoch,loss,val_iou\n1,0.5,0.7\n2,0.4,0.8\n")
     with pytest.MonkeyPatch.context() as patch:
         forget_environment(patch)
         (root / ".state/run").mkdir(parents=True)
@@ -63,6 +66,11 @@ def test_the_best_backbone_is_the_validation_splits(finished: Path) -> None:
     assert comparison["models"]["baseline-haar"]["part_of_judge"] is False
 
 
+def test_the_curves_of_all_backbones_that_have_one_are_in_one_file(finished: Path) -> None:
+    curves = (finished / "reports/evaluation/comparison.csv").read_text()
+    assert curves == "backbone,epoch,val_iou\nb,1,0.7\nb,2,0.8\n"
+
+
 def test_the_metrics_of_dvc_are_few(finished: Path) -> None:
     metrics = read(finished, "metrics.json")
     assert metrics["judge"] == {"by": "truth", "images": 30, "unjudged": 10}
@@ -77,12 +85,39 @@ def test_mlflow_has_the_figures_in_sections_and_the_judge_as_tags(
     forget_environment(monkeypatch)
     (run,) = mlflow_runs.find_runs(finished, "train", "b")
     report = read(finished, "evaluation/b.json")
-    assert {name for name in run.data.metrics if name.startswith("test/")} == {
-        f"test/{name}" for name in report["test"]
+    shown = ("iou", "iou_low", "iou_high", "over_0.5", "over_0.75", "over_0.9")
+    assert {name: value for name, value in run.data.metrics.items() if name.startswith("test/")} == {
+        f"test/{name}": report["test"][name] for name in shown
     }
-    assert run.data.metrics["test/iou"] == report["test"]["iou"]
-    assert run.data.metrics["score/threshold"] == report["score"]["threshold"]
+    assert run.data.metrics["test_score/threshold"] == report["score"]["threshold"]
     assert (run.data.tags["judge"], run.data.tags["judge_images"]) == ("truth", "30")
+
+
+def test_baselines_stand_beside_the_backbones_in_mlflow(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_environment(monkeypatch)
+    client = MlflowClient(mlflow_runs.tracking_uri(finished))
+    experiment = client.get_experiment_by_name(mlflow_runs.EXPERIMENT)
+    view = json.loads(json.loads(experiment.tags[comparison.TAG])["state"])
+    runs = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[view["orderByKey"] + " DESC"])
+    # The first model's boxes are the truth of these images; `a` has no training run to show.
+    assert [run.info.run_name for run in runs][:2] == ["first model", "b"]
+    assert {run.info.run_name for run in runs} == {"first model", "b", "mean box", "haar"}
+    assert {run.data.tags["stage"] for run in runs} == {"train", "baseline"}
+    assert runs[0].data.metrics["test/iou"] == 1
+
+
+def test_baselines_of_the_same_figures_are_logged_once(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_environment(monkeypatch)
+    root = tmp_path / "copy"
+    shutil.copytree(finished, root)
+    evaluate(blobs.make_settings("b"), 1, root)
+    before = mlflow_runs.find_runs(finished, "baseline")
+    assert len(mlflow_runs.find_runs(root, "baseline")) == len(before) == 3
+    blobs.give_truth(root, 40)
+    evaluate(blobs.make_settings("b"), 1, root)
+    assert len(mlflow_runs.find_runs(root, "baseline")) == 6
 
 
 def test_with_a_second_look_its_boxes_are_scored_and_said_so(

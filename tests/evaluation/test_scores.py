@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from selfie_localizer import boxes
-from selfie_localizer.evaluation.scores import interval, paired_difference, score_boxes, summarise
+from selfie_localizer.evaluation.scores import score_boxes, summarise
+from selfie_localizer.intervals import interval, paired_difference
 
 NAN = float("nan")
 

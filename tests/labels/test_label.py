@@ -76,6 +76,17 @@ def test_boxes_are_moved_to_the_starters_convention_as_train_teaches_it(tmp_path
     np.testing.assert_allclose(still.loc[test, boxes.SIDES], haar.loc[test], atol=0.011)
 
 
+def test_boxes_are_moved_to_the_convention_of_the_annotator_that_is_named(tmp_path: Path) -> None:
+    said = {"haar": faces(), "mtcnn": faces(move=(2, 0, 2, 0), score=0.9), "starter": faces(move=(4, -6, 4, -6))}
+    run(tmp_path, said, settings=SETTINGS.model_copy(update={"convention": "mtcnn"}))
+    report = report_of(tmp_path)
+    assert report["convention"] == "mtcnn"
+    shifts = {name: report["annotators"][name]["shifts"] for name in said}
+    assert shifts["mtcnn"] == dict.fromkeys(boxes.SIDES, 0)
+    assert shifts["haar"] == pytest.approx({"x1": 0.05, "y1": 0, "x2": 0.05, "y2": 0})
+    assert shifts["starter"] == pytest.approx({"x1": -0.05, "y1": 0.1, "x2": -0.05, "y2": 0.1})
+
+
 def test_a_persons_boxes_are_labels_teach_their_convention_and_stay_out_of_test(tmp_path: Path) -> None:
     said = {"haar": faces(), "starter": faces(move=(4, -6, 4, -6), score=0.9)}
     outputs.write(tmp_path, said)

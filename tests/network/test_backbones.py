@@ -121,6 +121,22 @@ def test_a_frozen_backbone_keeps_weights_and_moving_statistics_in_training(prese
     assert any("kernel" in path for path in changed)
 
 
+@pytest.mark.parametrize("size", [64, None])
+def test_blocks_up_to_a_stride_stay_frozen_whatever_the_rest_does(size):
+    model = localizer.build(params.Backbone(architecture="resnet18"), params.Network(head_width=8), size)
+    backbone = model.get_layer("backbone")
+
+    def trained_stacks(frozen, stride):
+        localizer.freeze(model, frozen, stride)
+        # Layers are named conv..., pool..., and stack0 (stride 4) to stack3 (stride 32).
+        return {layer.name.split("_")[0] for layer in backbone.layers if layer.trainable and layer.weights}
+
+    assert trained_stacks(False, 0) == {"conv1", "stack0", "stack1", "stack2", "stack3"}
+    assert trained_stacks(False, 2) == {"stack0", "stack1", "stack2", "stack3"}
+    assert trained_stacks(False, 8) == {"stack2", "stack3"}
+    assert trained_stacks(False, 32) == trained_stacks(True, 8) == set()
+
+
 def test_a_frozen_backbone_computes_the_same_in_training_and_inference(preset):
     model = localizer.build(params.Backbone(weights=str(preset[0])), SMALL, 64)
     image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")

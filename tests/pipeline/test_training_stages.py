@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -90,8 +91,8 @@ def get_runs(root: Path) -> list[Any]:
 
 
 def read_names(root: Path) -> dict[str, tuple[str, str | None]]:
-    """Returns the status of each run and the name of the run that it is nested in."""
-    runs = get_runs(root)
+    """Returns the status of each run of a model and the name of the run that it is nested in."""
+    runs = [run for run in get_runs(root) if run.data.tags["stage"] != "baseline"]
     names = {run.info.run_id: run.info.run_name for run in runs}
     parents = {run.info.run_name: run.data.tags.get("mlflow.parentRunId") for run in runs}
     assert len(parents) == len(runs), f"several runs have the same name: {sorted(names.values())}"
@@ -143,8 +144,12 @@ def test_figures_are_the_same_in_mlflow_in_dvc_and_in_the_summary(finished: tupl
     }
     (run,) = mlflow_runs.find_runs(project.root, "train", "tiny")
     assert run.data.metrics["test/iou_labels"] == agreement["tiny"] == summary["tiny"]["test"]["iou_labels"]
-    assert run.data.metrics["best_val_iou"] == summary["tiny"]["val_iou"]
+    assert run.data.metrics["validation/best_iou"] == summary["tiny"]["val_iou"]
     assert run.data.tags["judge_images"] == str(metrics["judge"]["images"])
+    baselines = {run.data.tags["backbone"]: run for run in mlflow_runs.find_runs(project.root, "baseline")}
+    assert {f"baseline-{name}" for name in baselines} == set(summary) - {"tiny"}
+    for name, baseline in baselines.items():
+        assert baseline.data.metrics["test/iou_labels"] == summary[f"baseline-{name}"]["test"]["iou_labels"]
     promoted = read_json(project.root / "reports/promotion.json")["test_iou_labels"]
     assert promoted == pytest.approx(agreement["tiny"], abs=1e-4)
 
@@ -259,7 +264,7 @@ def check_end(project: Project, expected: dict[str, Any]) -> None:
     assert read_names(project.root) == expect_names()
     client = mlflow.MlflowClient(mlflow_runs.tracking_uri(project.root))
     (run,) = mlflow_runs.find_runs(project.root, "train", "tiny")
-    for metric in ("loss", "val_iou"):
+    for metric in ("train/loss", "validation/iou"):
         assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2]
     models = client.search_logged_models([run.info.experiment_id])
     assert [(model.name, str(model.status)) for model in models] == [("model", "READY")]
@@ -282,6 +287,34 @@ def test_a_line_in_truth_judges_anew_and_trains_nothing(finished: tuple[Project,
     assert {path: path.read_bytes() for path in stores} == stores
     against = read_json(project.root / "reports/label.json")["against_truth"]["test"]
     assert against["images"] == len(test)
+
+
+def test_the_page_of_plots_needs_no_internet_and_has_one_plot_for_all_backbones(
+    finished: tuple[Project, str, str],
+) -> None:
+    project, _, _ = finished
+    project.run("dvc", "plots", "show")
+    page = (project.root / "dvc_plots/index.html").read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", page)
+    assert re.findall(r"vegaEmbed\('([^']+)'", page) == ["#reports_evaluation_comparison_csv"]
+    curve = pd.read_csv(project.root / "reports/training/tiny.csv", dtype=str)
+    assert re.findall(r'"val_iou": "([^"]+)"', page) == curve["val_iou"].tolist()
+
+
+def test_a_fresh_clone_knows_the_metrics_of_its_commit(finished: tuple[Project, str, str], tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    # What git keeps, committed by the user.
+    shutil.copytree(finished[0].root, project.root, ignore=shutil.ignore_patterns("build", "models", ".state", "cache"))
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "-m", "result")
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "--quiet", str(project.root), str(clone.root))
+    shown = json.loads(clone.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert shown["reports/metrics.json"]["data"] == read_json(project.root / "reports/metrics.json")
+    assert clone.run("dvc", "metrics", "diff").stdout == ""
+    (clone.root / "reports/metrics.json").write_text(json.dumps({"test": {"iou_labels": {"tiny": 1.0}}}))
+    changed = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
+    assert changed["test.iou_labels.tiny"]["new"] == 1.0
 
 
 def test_only_what_changed_runs_again(finished: tuple[Project, str, str]) -> None:

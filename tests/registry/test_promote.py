@@ -1,17 +1,20 @@
 """Which model becomes champion, against a real registry in SQLite."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 
 from selfie_localizer import params
 from selfie_localizer.errors import UserError
 from selfie_localizer.registry.promote import promote
 from selfie_localizer.registry.rollback import rollback
-from selfie_localizer.registry.versions import NAME
+from selfie_localizer.registry.versions import NAME, opened
 from selfie_localizer.tracking import mlflow_runs
 from tests.registry import blobs
 
@@ -28,7 +31,12 @@ def get_alias(root: Path, alias: str = "champion") -> str | None:
 
 
 def get_tags(root: Path, version: str) -> dict[str, str]:
-    return dict(get_client(root).get_model_version(NAME, version).tags)
+    with opened(root) as registry:
+        return dict(registry.get(version).tags)
+
+
+def read_evaluation(root: Path, name: str) -> dict[str, Any]:
+    return dict(json.loads((root / f"reports/evaluation/{name}.json").read_text()))
 
 
 def get_versions(root: Path) -> list[str]:
@@ -53,6 +61,33 @@ def test_the_first_model_becomes_champion_with_all_that_is_to_be_known_of_it(cha
     report = blobs.read_report(champion_root)
     assert (report["decision"], report["champion"], report["previous_champions"]) == ("champion", "1", [])
     assert all(report["verdict"]["gates"][gate]["passed"] for gate in ("floor", "answers"))
+
+
+def test_a_person_reads_a_description_and_finds_the_hashes_in_one_tag(champion_root: Path) -> None:
+    version = get_client(champion_root).get_model_version(NAME, "1")
+    first, figure, made = version.description.split("\n\n")
+    assert (
+        first == "Says where the face is on a selfie: blob, served in float32 by ONNX Runtime, one look at each photo."
+    )
+    low, high = (read_evaluation(champion_root, "blob")["test"][f"iou_{end}"] for end in ("low", "high"))
+    assert figure == f"**Test IoU 0.725 against the truth of 80 images**, 95 % interval {low:.3f} to {high:.3f}."
+    assert re.fullmatch(r"Data `[0-9a-f]{12}`, registered \d{4}-\d\d-\d\d\.", made)
+    hashes = {"model_digest", "data_hash", "test_split", "git_commit", "params_hash"}
+    assert set(json.loads(version.tags["hashes"])) == hashes
+    assert not hashes & set(version.tags)
+
+
+def test_the_description_says_the_gain_over_the_first_model_and_follows_a_new_evaluation(crowned: Path) -> None:
+    folder = crowned / "reports/evaluation"
+    scored = pd.read_csv(folder / "blob.csv")
+    scored.assign(iou=scored["iou"] - 0.1).to_csv(folder / "baseline-first-model.csv", index=False)
+    promote(blobs.make_settings(), crowned)
+    said = get_client(crowned).get_model_version(NAME, "1").description
+    assert "Gain over the first model +0.100, 95 % interval +0.100 to +0.100." in said
+    # Figures of other images are not compared.
+    scored.iloc[1:].to_csv(folder / "baseline-first-model.csv", index=False)
+    promote(blobs.make_settings(), crowned)
+    assert "first model" not in get_client(crowned).get_model_version(NAME, "1").description
 
 
 def test_a_first_model_below_the_mean_box_is_rejected_and_there_is_no_champion(blank: Path) -> None:
@@ -189,7 +224,7 @@ def test_a_model_is_logged_in_its_training_run(crowned: Path) -> None:
     promote(blobs.make_settings(), crowned)
     version = get_client(crowned).get_model_version(NAME, "2")
     assert version.run_id == run.id
-    assert version.tags["git_commit"] == "abc"
+    assert get_tags(crowned, "2")["git_commit"] == "abc"
 
 
 def test_a_model_without_a_training_run_gets_a_run_of_its_own(champion_root: Path) -> None:
@@ -198,7 +233,7 @@ def test_a_model_without_a_training_run_gets_a_run_of_its_own(champion_root: Pat
     run = client.get_run(version.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["stage"] == "promote"
-    assert run.data.tags["model_digest"] == version.tags["model_digest"]
+    assert run.data.tags["model_digest"] == get_tags(champion_root, "1")["model_digest"]
     assert run.data.metrics["test/iou"] == pytest.approx(0.725, abs=1e-3)
     assert (run.data.tags["judge"], run.data.tags["judge_images"]) == ("truth", "80")
 

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from selfie_renderer import clothes, figure, hair, hairstyle, head, paint, parts, pose, raster, truth
 from selfie_renderer.hairstyle import Style
+from selfie_renderer.looks import EVENING, EVERYDAY, Look
 
 STYLES = {
     "long": Style("down", 0.1, 5.5, 4.0, part=0.2),
@@ -99,6 +100,38 @@ def test_everyone_is_dressed() -> None:
         assert ((clothes.cover(garment, torso) > 0) | (shown > 0)).all(), garment.kind
         assert (clothes.cover(garment, face[face[:, 1] > 6.2]) < 0).all(), garment.kind
     assert len(kinds) == 10
+
+
+def test_whoever_is_wrapped_up_wears_sleeves() -> None:
+    def kinds(look: Look) -> set[str]:
+        people = (np.random.default_rng(seed) for seed in range(300))
+        return {clothes.draw_garment(rng, head.draw_person(rng), look).kind for rng in people}
+
+    assert kinds(EVERYDAY) - kinds(EVENING) == {"tank", "straps", "bare shoulders"}
+
+
+def _scarf_top(look: Look, seed: int) -> float:
+    """Height in front of the base mesh up to which a scarf reaches; -inf without one."""
+    rng, mesh = np.random.default_rng(seed), head.load()
+    garment = clothes.draw_garment(rng, head.draw_person(rng), look)
+    # What else stands off the body belongs to these garments.
+    bare = garment.kind in ("shirt", "suit", "hoodie", "jacket")
+    made = [] if bare else clothes.collars(rng, garment, mesh, mesh.vertices, look)
+    front = [p.vertices[(np.abs(p.vertices[:, 0]) < 0.2) & (p.vertices[:, 2] > 0.5), 1].max() for p in made]
+    return float(max(front, default=-np.inf))
+
+
+def test_an_evening_s_scarf_covers_the_chin_and_leaves_the_mouth_free() -> None:
+    mesh = head.load()
+    mouth = mesh.vertices[(mesh.masks["lips"] > 0.5) & (np.abs(mesh.vertices[:, 0]) < 0.05), 1].min()
+    evening = [_scarf_top(EVENING, seed) for seed in range(60)]
+    worn = [top for top in evening if np.isfinite(top)]
+    assert len(worn) > 20
+    assert min(worn) > truth.CHIN
+    assert max(worn) < mouth
+    everyday = [top for seed in range(300) if np.isfinite(top := _scarf_top(EVERYDAY, seed))]
+    assert 3 < len(everyday) < 40
+    assert max(everyday) < truth.CHIN
 
 
 def test_people_are_adults_of_both_sexes_and_all_origins() -> None:

@@ -66,12 +66,12 @@ def test_the_true_face_is_clearly_the_largest_of_up_to_five() -> None:
     assert 0.1 < np.mean(np.array(counts) > 1) < 0.35
 
 
-@pytest.mark.parametrize("stretch", [0.0, 0.4])
-def test_a_wide_angle_lens_moves_points_outwards_from_the_centre(stretch: float) -> None:
+@pytest.mark.parametrize("stretch", [0.0, 0.4, -0.15])
+def test_a_wide_angle_lens_moves_points_along_the_line_from_the_centre(stretch: float) -> None:
     centre = np.array([50, 50], np.float32)
     view = shot.View(100, centre, 4, centre, stretch)
     points, depth = view.project(np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [2, 2, 0]], np.float32))
-    # 25 pixels from the centre, whose corners are 71 away: 1 + 0.4 / 8 times as far. In the corner, 1.4 times.
+    # 25 pixels from the centre, whose corners are 71 away: 1 + stretch / 8 times as far; in a corner 1 + stretch times.
     side, corner = 25 * (1 + stretch / 8), 50 * (1 + stretch)
     expected = [[50, 50], [50 + side, 50], [50, 50 - side], [50 + corner, 50 - corner]]
     np.testing.assert_allclose(points, expected, rtol=1e-5)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import mlflow
@@ -56,14 +57,14 @@ def test_trials_are_nested_in_their_study(project: Path) -> None:
 def test_a_resumed_stage_goes_on_in_its_run_and_repeats_no_step(project: Path) -> None:
     with pytest.raises(RuntimeError), mlflow_runs.open_run("train", "resnet18", project, project / "state") as first:
         for step in (1, 2):
-            first.metrics({"val_iou": step / 10}, step)
+            first.epoch(step, {"val_iou": step / 10})
         raise RuntimeError
     with mlflow_runs.open_run("train", "resnet18", project, project / "state") as second:
         for step in (2, 3):
-            second.metrics({"val_iou": step / 10}, step)
+            second.epoch(step, {"val_iou": step / 10})
     (logged,) = get_runs(first.uri)
     assert logged.info.status == "FINISHED"
-    history = mlflow.MlflowClient(first.uri).get_metric_history(first.id, "val_iou")
+    history = mlflow.MlflowClient(first.uri).get_metric_history(first.id, "validation/iou")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
@@ -128,9 +129,9 @@ def test_a_server_that_goes_away_costs_no_record(
     report = project / "report.txt"
     report.write_text("kept")
     with mlflow_runs.open_run("train", "resnet18", project, project / "state") as run:
-        run.metrics({"val_iou": 0.1}, step=1)
+        run.epoch(1, {"val_iou": 0.1})
         mlflow_server.stop()
-        run.metrics({"val_iou": 0.2}, step=2)
+        run.epoch(2, {"val_iou": 0.2})
         run.artifact(report)
     said = capsys.readouterr().err
     assert said.count("does not answer; going on") == 1
@@ -147,7 +148,7 @@ def test_a_server_that_goes_away_costs_no_record(
         pass
     assert "has the records that waited" in capsys.readouterr().err
     client = mlflow.MlflowClient(mlflow_server.uri)
-    assert [point.value for point in client.get_metric_history(run.id, "val_iou")] == [0.1, 0.2]
+    assert [point.value for point in client.get_metric_history(run.id, "validation/iou")] == [0.1, 0.2]
     assert [item.path for item in client.list_artifacts(run.id)] == ["report.txt"]
     assert client.get_run(run.id).info.status == "FINISHED"
     assert not list((project / ".state/tracking").iterdir())
@@ -158,7 +159,7 @@ def test_a_server_that_is_away_from_the_start_costs_no_record(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with mlflow_runs.open_run("train", "resnet18", project, project / "state") as run:
-        run.metrics({"val_iou": 0.1}, step=1)
+        run.epoch(1, {"val_iou": 0.1})
     assert run.id is None
     (journal,) = (project / ".state/tracking").iterdir()
     kinds = [json.loads(line).get("do") for line in journal.read_text().splitlines()][1:]
@@ -171,16 +172,16 @@ def test_a_run_that_the_server_took_late_is_the_one_that_the_stage_goes_on_in(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
     mlflow_server.stop()
     with pytest.raises(RuntimeError), mlflow_runs.open_run("train", "resnet18", project, project / "state") as first:
-        first.metrics({"val_iou": 0.1}, step=1)
+        first.epoch(1, {"val_iou": 0.1})
         raise RuntimeError
     assert first.id is None
     mlflow_server.start()
     with mlflow_runs.open_run("train", "resnet18", project, project / "state") as second:
-        second.metrics({"val_iou": 0.1}, step=1)
-        second.metrics({"val_iou": 0.2}, step=2)
+        second.epoch(1, {"val_iou": 0.1})
+        second.epoch(2, {"val_iou": 0.2})
     (logged,) = get_runs(mlflow_server.uri)
     assert (logged.info.run_id, logged.info.status) == (second.id, "FINISHED")
-    history = mlflow.MlflowClient(mlflow_server.uri).get_metric_history(second.id, "val_iou")
+    history = mlflow.MlflowClient(mlflow_server.uri).get_metric_history(second.id, "validation/iou")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
 
 
@@ -212,8 +213,33 @@ def test_ctrl_c_while_a_record_is_written_takes_effect_after_it(project: Path, m
 
     with pytest.raises(KeyboardInterrupt), mlflow_runs.open_run("train", "tiny", project, project / ".state") as run:
         monkeypatch.setattr(resilient_run.Run, "_send_metrics", interrupted)
-        run.metrics({"val_iou": 0.5}, step=1)
+        run.epoch(1, {"val_iou": 0.5})
     assert begun == [1, "written"]
     (found,) = mlflow_runs.find_runs(project, "train", "tiny")
-    assert (found.info.status, found.data.metrics) == ("KILLED", {"val_iou": 0.5})
+    assert (found.info.status, found.data.metrics) == ("KILLED", {"validation/iou": 0.5})
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_end_of_a_run_stays_when_something_is_logged_later(project: Path) -> None:
+    with mlflow_runs.open_run("train", "tiny", project, project / "state") as run:
+        pass
+    client = mlflow.MlflowClient(run.uri)
+    client.set_terminated(run.id, end_time=12_345)
+    with resilient_run.mlflow_at(run.uri), resilient_run.active(run.id):
+        mlflow.log_metric("late", 1.0)
+    logged = client.get_run(run.id)
+    assert (logged.info.end_time, logged.info.status) == (12_345, "FINISHED")
+    assert logged.data.metrics == {"late": 1.0}
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_use_of_the_machine_is_logged_only_where_asked(
+    project: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", str(asked).lower())
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
+    with mlflow_runs.open_run("train", "tiny", project, project / "state") as run, mlflow_runs.system_metrics(run):
+        time.sleep(0.5)
+    (logged,) = get_runs(run.uri)
+    assert any(name.startswith("system/") for name in logged.data.metrics) is asked

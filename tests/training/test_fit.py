@@ -17,7 +17,7 @@ import pytest
 from selfie_localizer import boxes, params
 from selfie_localizer.dataset.store import Store
 from selfie_localizer.errors import UserError
-from selfie_localizer.network import localizer
+from selfie_localizer.network import backbones, localizer
 from selfie_localizer.training import fit as fitting
 from selfie_localizer.training import loop
 from selfie_localizer.training.fit import fit_backbone
@@ -300,6 +300,23 @@ def test_a_pretrained_backbone_stays_as_it_is_while_frozen(store: Store, monkeyp
     assert not np.array_equal(first[0][0], seen[2][0][0])
 
 
+def test_blocks_up_to_the_frozen_stride_keep_pretrained_weights_to_the_end(store: Store) -> None:
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    settings = make_settings(epochs=1, frozen_stride=8)
+    model = localizer.build(TINY, settings.network, 32)
+
+    def changed(pretrained: bool) -> set[str]:
+        before = {v.path: v.numpy() for v in model.variables}
+        rows = store.indices("train"), store.indices("validation")
+        fitting.fit(model, store, *rows, settings, batch_size=16, pretrained=pretrained)
+        return {v.path.split("_")[0] for v in model.variables if not np.array_equal(v, before[v.path])}
+
+    # The maps of block3 have a stride of 4 before its pooling, those of block4 one of 8.
+    assert changed(pretrained=True) & {f"block{n}" for n in range(1, 6)} == {"block5"}
+    assert "block1" in changed(pretrained=False)
+
+
 MIRRORED = """
 import json, sys
 import tensorflow as tf
@@ -332,3 +349,30 @@ def test_several_devices_train_together_and_resume(fit: Callable[..., Any], stor
     for mirrored, one in zip(json.loads(done.stdout.splitlines()[-1]), alone, strict=True):
         assert mirrored["loss"] == pytest.approx(one["loss"], rel=0.05)
         assert mirrored["val_iou"] == pytest.approx(one["val_iou"], abs=0.05)
+
+
+def test_training_begins_with_weights_and_normalisation_of_a_preset_folder(store: Store, tmp_path: Path) -> None:
+    """What `weights: imagenet` fetches is such a folder; here one is made."""
+    import keras_hub
+
+    keras.utils.set_random_seed(1)
+    original = backbones.load(TINY).backbone
+    original.save_to_preset(str(tmp_path))
+    converter = keras_hub.layers.VGGImageConverter(image_size=(32, 32), scale=1 / 64, offset=-2.0)
+    converter.save_to_preset(str(tmp_path))
+
+    def fit_from_preset(frozen_epochs: int) -> Any:
+        settings = make_settings(epochs=1, frozen_epochs=frozen_epochs)
+        table = {"tiny": params.Backbone(architecture="VGGBackbone", weights=str(tmp_path))}
+        settings = settings.model_copy(update={"backbones": table})
+        return fit_backbone(settings, "tiny", store, store.indices("train")[:16], store.indices("validation")).model
+
+    first = get_weights(original)
+    frozen = fit_from_preset(1)
+    for mine, given in zip(get_weights(frozen.get_layer(localizer.BACKBONE)), first, strict=True):
+        np.testing.assert_array_equal(mine, given)
+    assert (frozen.get_layer("normalise").scale, frozen.get_layer("normalise").offset) == (1 / 64, -2.0)
+    trained = get_weights(fit_from_preset(0).get_layer(localizer.BACKBONE))
+    # One step of Adam moves a weight by about the learning rate, 0.005.
+    moved = [np.abs(mine - given).max() for mine, given in zip(trained, first, strict=True)]
+    assert 0 < max(moved) < 0.01

@@ -86,9 +86,11 @@ def test_mlflow_has_one_run_with_parameters_curves_pictures_and_the_models_diges
     assert run.data.params["train.learning_rate"] == "0.004"
     assert run.data.params["train.batch_size"] == "16"
     assert run.data.params["data.labels"] == f"blob {run.data.params['data.train_images']}"
-    assert run.data.metrics["best_val_iou"] == pytest.approx(meta["val_iou"])
+    assert run.data.metrics["validation/best_iou"] == pytest.approx(meta["val_iou"])
     client = mlflow.MlflowClient(mlflow_runs.tracking_uri(trained))
-    for metric in ("loss", "iou", "val_loss", "val_iou", "learning_rate", "images_per_second"):
+    assert run.data.params["backbone.parameters"] == str(meta["parameters"])
+    curves = {"train": ("loss", "iou", "learning_rate", "images_per_second"), "validation": ("loss", "iou")}
+    for metric in (f"{section}/{name}" for section, names in curves.items() for name in names):
         assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2, 3]
     logged = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"architecture.png", "curves.png", "predictions.png"} <= logged
@@ -108,6 +110,7 @@ def test_finished_state_keeps_no_moments_and_a_second_run_takes_its_result(
     before = (trained / "models/tiny/meta.json").read_bytes(), (trained / "reports/training/tiny.csv").read_bytes()
     (run,) = mlflow_runs.find_runs(trained, "train", "tiny")
     client = mlflow.MlflowClient(mlflow_runs.tracking_uri(trained))
+    client.set_terminated(run.info.run_id, end_time=run.info.start_time + 60_000)
     # What a process that was killed while it logged the model leaves.
     client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
     settings = make_settings(keep_every_epoch=True, warmup_epochs=0.0)
@@ -115,7 +118,8 @@ def test_finished_state_keeps_no_moments_and_a_second_run_takes_its_result(
     assert "finished before" in capsys.readouterr().err
     after = (trained / "models/tiny/meta.json").read_bytes(), (trained / "reports/training/tiny.csv").read_bytes()
     assert after == before
-    assert len(mlflow_runs.find_runs(trained, "train", "tiny")) == 1
+    (again,) = mlflow_runs.find_runs(trained, "train", "tiny")
+    assert again.info.end_time - again.info.start_time == 60_000, "its duration is that of its training"
     assert [str(model.status) for model in client.search_logged_models([run.info.experiment_id])] == ["READY"]
 
 

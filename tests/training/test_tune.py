@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -11,6 +12,7 @@ import mlflow
 import numpy as np
 import optuna
 import pytest
+from numpy.typing import NDArray
 
 from selfie_localizer import params
 from selfie_localizer.errors import UserError
@@ -62,16 +64,20 @@ class Formula:
     Attributes:
         tried: The values of each call, the interrupted ones included.
         on_call: Is called with the number of the call, from 0, when its last epoch is over.
+        noise: Standard deviation of an image's IoU about the mean.
     """
 
     def __init__(self) -> None:
         self.tried: list[Values] = []
         self.on_call: Callable[[int], None] = lambda call: None
+        self.noise = 0.0
 
     def iou(self, values: Values) -> float:
         return float((1 - abs(np.log10(values["train.learning_rate"]) + 2) / 2) * values["network.head_width"] / 24)
 
-    def fit(self, settings: params.Params, *_: Any, on_epoch: Any, **__: Any) -> None:
+    def fit(
+        self, _: Any, settings: params.Params, __: Any, judged_on: NDArray[np.int64], *, on_epoch: Any, **___: Any
+    ) -> Any:
         values = {
             "train.learning_rate": settings.train.learning_rate,
             "network.head_width": settings.network.head_width,
@@ -81,12 +87,14 @@ class Formula:
         for epoch in range(1, settings.train.epochs + 1):
             on_epoch(epoch, {"epoch": epoch, "val_iou": self.iou(values) * epoch / settings.train.epochs})
         self.on_call(call)
+        noise = np.random.default_rng(call).normal(0, self.noise, len(judged_on))
+        return SimpleNamespace(val_ious=self.iou(values) + noise - noise.mean())
 
 
 @pytest.fixture
 def formula(monkeypatch: pytest.MonkeyPatch) -> Formula:
     found = Formula()
-    monkeypatch.setattr(fitting, "fit_backbone", found.fit)
+    monkeypatch.setattr(fitting.Fitter, "fit", lambda *given, **others: found.fit(*given, **others))
     # Pictures take longer than such a search.
     monkeypatch.setattr(pictures, "search", lambda study, folder: [])
     return found
@@ -110,7 +118,7 @@ def read_runs(root: Path) -> list[tuple[str, str, bool, Values, float | None]]:
             run.info.status,
             run.data.tags.get("mlflow.parentRunId") == study.info.run_id,
             run.data.params,
-            run.data.metrics.get("best_val_iou"),
+            run.data.metrics.get("validation/best_iou"),
         )
         for run in [study, *get_trials(root)]
     ]
@@ -130,14 +138,16 @@ def test_trials_are_trained_and_logged_in_runs_nested_under_the_study(root: Path
     for run in trials:
         assert set(run.data.params) == set(SPACE)
         assert run.data.tags["outcome"] == "complete"
-        curve = client.get_metric_history(run.info.run_id, "val_iou")
+        curve = client.get_metric_history(run.info.run_id, "validation/iou")
         assert [point.step for point in curve] == [1, 2]
-        assert run.data.metrics["best_val_iou"] == max(point.value for point in curve)
-        assert {"loss", "val_loss"} <= set(run.data.metrics)
-        assert "epoch" not in run.data.metrics
-    best = max(trials, key=lambda run: run.data.metrics["best_val_iou"])
-    assert {name: str(value) for name, value in result["values"].items()} == best.data.params
-    assert result["val_iou"] == best.data.metrics["best_val_iou"] == study.data.metrics["best_val_iou"]
+        assert run.data.metrics["validation/best_iou"] == max(point.value for point in curve)
+        assert {"train/loss", "validation/loss"} <= set(run.data.metrics)
+        assert not [name for name in run.data.metrics if "/" not in name]
+    best = max(trials, key=lambda run: run.data.metrics["validation/best_iou"])
+    assert {name: str(value) for name, value in result["best"].items()} == best.data.params
+    assert (
+        result["best_val_iou"] == best.data.metrics["validation/best_iou"] == study.data.metrics["validation/best_iou"]
+    )
     assert {artifact.path for artifact in client.list_artifacts(study.info.run_id)} >= {"history.png", "slices.png"}
     for picture in (root / ".state/tune-tiny").glob("*/*.png"):
         assert cv2.imread(str(picture)).std() > 1
@@ -147,7 +157,7 @@ def test_the_first_trial_takes_the_values_of_the_parameters(root: Path, formula:
     tune(make_search(trials=2), "tiny", root)
     assert formula.tried[0] == {"train.learning_rate": 5e-3, "network.head_width": 16}
     assert formula.tried[1] != formula.tried[0]
-    assert read_result(root)["first_val_iou"] == formula.iou(formula.tried[0])
+    assert read_result(root)["gain"]["from"] == formula.iou(formula.tried[0])
 
 
 def test_a_value_outside_the_space_is_searched_from_the_first_trial(root: Path, formula: Formula) -> None:
@@ -162,15 +172,55 @@ def test_training_takes_the_best_values(root: Path, formula: Formula, capsys: py
     chosen = tuned(settings, "tiny", root)
     best = max(formula.tried, key=formula.iou)
     assert chosen == params.replace(settings, best)
+    gain = pytest.approx(formula.iou(best) - formula.iou(formula.tried[0]), abs=1e-4)
     assert read_result(root) == {
         "values": best,
-        "val_iou": formula.iou(best),
-        "first_val_iou": formula.iou(formula.tried[0]),
+        "best": best,
+        "best_val_iou": formula.iou(best),
+        "gain": {"mean": gain, "low": gain, "high": gain, "from": formula.iou(formula.tried[0])},
+        "judged_images": 8,
         "trials": 6,
         "pruned": sum(run.data.tags["outcome"] == "pruned" for run in get_trials(root)),
         "failed": 0,
     }
-    assert "tuned values replace those of params.yaml: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"a gain of {read_result(root)['gain']['mean']:.4f} (" in said
+    assert "tuned values replace those of params.yaml: " in said
+
+
+def test_a_gain_that_may_be_chance_changes_nothing(
+    root: Path, formula: Formula, capsys: pytest.CaptureFixture[str]
+) -> None:
+    formula.noise = 2.0
+    settings = make_search(trials=6)
+    tune(settings, "tiny", root)
+    result = read_result(root)
+    assert result["best"] != result["values"] == formula.tried[0]
+    assert result["gain"]["mean"] > 0 > result["gain"]["low"]
+    assert tuned(settings, "tiny", root) == settings
+    said = capsys.readouterr().err
+    assert "may be chance: the values of params.yaml stay" in said
+    assert "replace" not in said
+
+
+def test_only_the_last_third_of_the_trials_changes_the_network(root: Path, formula: Formula) -> None:
+    tune(make_search(trials=9), "tiny", root)
+    widths = [values["network.head_width"] for values in formula.tried]
+    assert set(widths[:6]) == {16}
+    assert len({values["train.learning_rate"] for values in formula.tried}) == 9
+    assert set(widths[6:]) != {16}
+
+
+@pytest.mark.parametrize(("minutes", "tried"), [(1e-6, 1), (1e6, 3)])
+def test_no_trial_begins_when_the_time_is_up(
+    root: Path, formula: Formula, capsys: pytest.CaptureFixture[str], minutes: float, tried: int
+) -> None:
+    settings = make_search(trials=3, max_minutes=minutes)
+    for _ in range(2):
+        tune(settings, "tiny", root)
+        assert len(formula.tried) == tried
+        assert ("1 of 3 trials in 1e-06 minutes" in capsys.readouterr().err) == (tried == 1)
+    assert read_result(root)["trials"] == tried
 
 
 def kill_in_trial_2(formula: Formula, patch: pytest.MonkeyPatch) -> None:
@@ -270,7 +320,7 @@ def test_a_trial_worse_than_the_median_is_pruned_and_the_search_goes_on(root: Pa
         formula.iou(values) for values, outcome in zip(formula.tried, outcomes, strict=True) if outcome == "pruned"
     ]
     assert read_result(root)["pruned"] == len(pruned)
-    assert max(pruned) < read_result(root)["val_iou"] == max(map(formula.iou, formula.tried))
+    assert max(pruned) < read_result(root)["best_val_iou"] == max(map(formula.iou, formula.tried))
     assert {run.info.status for run in get_trials(root)} == {"FINISHED"}
 
 
@@ -296,7 +346,7 @@ def test_a_trial_whose_loss_is_no_number_is_not_the_end(
     assert "trial 1 failed (" in capsys.readouterr().err
     result = read_result(root)
     assert result["values"] == {"train.learning_rate": 1e-3}
-    assert (result["failed"], result["first_val_iou"]) == (1, 0.0)
+    assert (result["failed"], result["gain"]) == (1, None)
 
 
 def test_when_every_trial_fails_one_line_says_why_and_the_next_search_begins_anew(

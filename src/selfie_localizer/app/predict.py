@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TextIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from selfie_localizer.errors import UsageError, UserError
 from selfie_localizer.network import starter_network
 from selfie_localizer.network.network_file import FIRST_FORM, FORMS
 from selfie_localizer.photos import listing
-from selfie_localizer.photos.decode import decode, read_bytes
+from selfie_localizer.photos.decode import Pixels, decode, read_bytes
 from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
 from selfie_localizer.registry import versions
@@ -30,6 +31,7 @@ STARTER = "starter"
 
 _WIDEST_NAME = 60
 _GREEN = (0, 255, 0)
+_BLACK = (0, 0, 0)
 _FULL_SIZE = 10**9
 # What OpenCV writes; a picture of anything else is drawn as a JPEG.
 _DRAWN = (".jpg", ".jpeg", ".png", ".webp")
@@ -63,37 +65,42 @@ def predict(
         out: Where to print; stdout by default.
 
     Raises:
-        UsageError: There are no images, or `draw` would overwrite them.
-        UserError: There is no such model or, raised at the end, some image could not be used; each is on stderr.
+        UsageError: There are no images, `draw` would overwrite them, or `root` is no project's folder and has no model.
+        UserError: None of the paths is there, there is no such model or, raised at the end, some image could not be
+            used; each is on stderr.
     """
     out = out if out is not None else sys.stdout
     found = find(paths, draw)
     if not found:
         raise UsageError(f"no JPEG, PNG or WebP image in {', '.join(paths)}")
+    if not any(os.path.lexists(path) for path in found):
+        more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+        raise UserError(f"{_shown(found[0])}{more}: no such file or folder; look at how the path is written")
     targets = _targets(found, draw) if draw is not None else {}
     name = model or default_model(root)
+    locator = load(model, root, second_look)
     if model is None and name == STARTER:
         say("predict: there is no champion yet, so the first model answers, the starter weights as they are")
-    locator = load(model, root, second_look)
     least = _least_score(name, root) if min_score == "auto" else min_score
     failed: list[str] = []
-    doubtful = 0
+    doubtful = drawn = 0
 
     def rows() -> Iterator[Row]:
-        nonlocal doubtful
+        nonlocal doubtful, drawn
         for path, row in located:
             if row["error"] is None and row["score"] < least:
                 doubtful += 1
                 continue
             if path in targets and row["error"] is None:
                 row["error"] = _draw(path, row, targets[path])
+                drawn += row["error"] is None
             if row["error"] is not None:
                 failed.append(f"{_shown(path)}: {row['error']}")
             yield {"image": _shown(path), **row}
 
     located: Iterable[tuple[Path, Row]] = _locate(locator, found)
-    # On a terminal the results themselves show the progress, and a bar would run through them.
-    if not out.isatty():
+    # On a terminal the results themselves show the progress, and a bar would run through them; few need none.
+    if len(found) > CHUNK and not out.isatty():
         located = track(located, len(found), "predict")
     if form == "table":
         _write_table(rows(), max(len(str(path)) for path in found), out)
@@ -104,10 +111,15 @@ def predict(
     out.flush()
     if doubtful:
         say(f"{doubtful:,} of {len(found):,} images have a score below {least:g} and are left out")
+    if drawn:
+        pictures = "1 picture" if drawn == 1 else f"{drawn:,} pictures"
+        say(f"predict: {pictures} with box and score in {draw}{os.sep}")
+    if failed and len(found) == 1:
+        raise UserError(failed[0])
     for line in failed:
         say(line)
     if failed:
-        raise UserError(f"{len(failed):,} of {len(found):,} images could not be used; they are listed above")
+        raise UserError(f"{len(failed):,} of {len(found):,} images could not be used; each is listed above")
 
 
 def _least_score(name: str, root: Path) -> float:
@@ -166,19 +178,10 @@ def _locate(locator: Locator, found: Sequence[Path]) -> Iterator[tuple[Path, Row
 
 def _draw(path: Path, row: Row, target: Path) -> str | None:
     """Writes the image with its box and score; returns why it could not."""
-    import cv2
-
     try:
         photo = decode(read_bytes(path), least_side=_FULL_SIZE)
-        picture = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2BGR)
-        thickness = max(2, round(max(picture.shape[:2]) / 200))
-        x1, y1, x2, y2 = (round(row[key]) for key in ("x1", "y1", "x2", "y2"))
-        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _GREEN, thickness)
-        size = thickness / 4
-        foot = (max(x1, 0), max(y1 - 2 * thickness, round(25 * size)))
-        cv2.putText(
-            picture, f"{row['score']:.2f}", foot, cv2.FONT_HERSHEY_SIMPLEX, size, _GREEN, max(1, thickness // 2)
-        )
+        picture = np.asarray(cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2BGR), np.uint8)
+        draw_box(picture, [round(row[key]) for key in ("x1", "y1", "x2", "y2")], f"{row['score']:.2f}")
         with files.atomic_write(target) as temporary:
             if not cv2.imwrite(str(temporary), picture):
                 return f"{target} cannot be written"
@@ -187,6 +190,29 @@ def _draw(path: Path, row: Row, target: Path) -> str | None:
     except OSError as error:
         return f"{target} cannot be written ({error.strerror})"
     return None
+
+
+def draw_box(picture: Pixels, box: Sequence[int], text: str) -> None:
+    """Draws a box, and a text on a plate of the box's colour, which can be read on any photo.
+
+    The plate stands on the box's upper edge or, where the picture ends there, hangs from it inside the box.
+
+    Args:
+        picture: BGR, uint8, shape (h, w, 3); is changed.
+        box: `x1, y1, x2, y2` in whole pixels, the latter two exclusive.
+        text: In ASCII.
+    """
+    x1, y1, x2, y2 = box
+    line = max(2, round(max(picture.shape[:2]) / 200))
+    cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), _GREEN, line)
+    font, size, stroke = cv2.FONT_HERSHEY_SIMPLEX, line / 4, max(1, line // 2)
+    (width, height), below = cv2.getTextSize(text, font, size, stroke)
+    width, height = width + 2 * line, height + below + line
+    left = max(0, min(x1 - line // 2, picture.shape[1] - width))
+    top = y1 - height if y1 >= height else max(0, y1)
+    cv2.rectangle(picture, (left, top), (left + width - 1, top + height - 1), _GREEN, cv2.FILLED)
+    foot = (left + line, top + height - below)
+    cv2.putText(picture, text, foot, font, size, _BLACK, stroke, cv2.LINE_AA)
 
 
 def _write_table(rows: Iterable[Row], widest: int, out: TextIO) -> None:
@@ -222,6 +248,7 @@ def load(model: str | None, root: Path = Path("."), second_look: bool | None = N
     """Loads a model; see `predict` for the names it may have and for `second_look`.
 
     Raises:
+        UsageError: It is looked for in `root`, which is no project's folder.
         UserError: There is no such model, or it is not a localizer.
     """
     name = model or default_model(root)
@@ -232,6 +259,7 @@ def load(model: str | None, root: Path = Path("."), second_look: bool | None = N
         try:
             network = starter_network.load(root)
         except UserError as error:
+            find_model.check_project(root)
             missing = "" if model else "there is no champion yet: run `dvc repro` first; and no first model: "
             raise UserError(f"{missing}{error}") from None
         return Locator(network, starter_network.IMAGE_SIZE, limits, looks_again)

@@ -7,6 +7,7 @@ from typing import Any
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation.judge import explain, figure, title
 from selfie_localizer.labels.label import describe
+from selfie_localizer.tracking import comparison
 
 BASELINES = {
     "baseline-mean-box": "mean box",
@@ -63,40 +64,43 @@ def table(root: Path = Path(".")) -> str:
         lines += [f"labels    {line}" for line in describe(found["label"])]
     if "models" in found:
         lines += ["", *_scores(found["models"], found["judge"])]
-    lines += ["", *_next(found)]
+    lines += ["", *_next(found, root)]
     return "\n".join(lines)
 
 
 def _scores(models: list[dict[str, Any]], judge: dict[str, Any]) -> list[str]:
-    head = f"{'':14}{'validation':>10}{title(judge['by']):>11}  {'95 % interval':<15}{'over 0.5':>9}{'over 0.75':>10}"
-    lines = [f"{head}{'least score':>13}{'minutes':>9}"]
+    head = f"{'':14}{'validation':>10}{title(judge['by']):>11}  {'95 % interval':<16}"
+    lines = [f"{head}{'gain over the first model':<27}{'minutes':>8}{'ms a photo':>12}"]
     for model in models:
         validation = f"{model['val_iou']:.3f}" if "val_iou" in model else ""
         minutes = f"{model['minutes']:.1f}" if "minutes" in model else ""
-        threshold = model.get("score", {}).get("threshold")
-        least = "" if threshold is None else f"{threshold:g}"
+        took = f"{model['milliseconds']:.1f}" if "milliseconds" in model else ""
+        gain = model.get("gain_over_first_model")
+        gained = f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain else ""
         line = (
             f"{BASELINES.get(model['name'], model['name']):14}{validation:>10}{figure(model):11.3f}  "
-            f"{figure(model, 'iou_low'):.3f} to {figure(model, 'iou_high'):.3f} "
-            f"{figure(model, 'over_0.5'):9.0%}{figure(model, 'over_0.75'):10.0%}{least:>13}{minutes:>9}"
+            f"{figure(model, 'iou_low'):.3f} to {figure(model, 'iou_high'):.3f}  "
+            f"{gained:27}{minutes:>8}{took:>12}"
         )
         lines.append(f"{line.rstrip()}  part of the judge" if model.get("part_of_judge") else line.rstrip())
     return [*lines, explain(judge)]
 
 
-def _next(found: dict[str, Any]) -> list[str]:
-    steps = [("open reports/validation/index.html", "the boxes, what was rejected and why")]
-    if "models" in found:
-        served = "models:/selfie-localizer@champion"
+def _next(found: dict[str, Any], root: Path) -> list[str]:
+    if "models" not in found:
         steps = [
-            ("source .venv/bin/activate", "so that the next commands are found"),
-            ("mlflow ui", "the backbones side by side, at http://127.0.0.1:5000"),
-            ("selfie-localizer predict PATH --draw boxes", "boxes for your own photos, and pictures of them in boxes/"),
-            (f"mlflow models serve -m {served} --env-manager local -p 5001", "the champion over HTTP"),
+            ("open reports/validation/index.html", "the boxes, what was rejected and why"),
+            ("source .venv/bin/activate && dvc repro", "runs again what has changed, which is nothing now"),
         ]
     else:
-        steps.append(("source .venv/bin/activate && dvc repro", "runs again what has changed, which is nothing now"))
-    return ["What next:", *(f"  {command:60}  {meaning}" for command, meaning in steps)]
+        steps = [
+            ("source .venv/bin/activate", "so that the next commands are found"),
+            ("selfie-localizer predict me.jpg --draw boxes", "your own photo; the picture with the box is in boxes/"),
+        ]
+        if compared := comparison.link(root):
+            command, address = compared
+            steps.append((command or "open", f"the backbones side by side: {address}"))
+    return ["What next:", *(f"  {command:46}{meaning}" for command, meaning in steps)]
 
 
 def _read(path: Path) -> dict[str, Any]:

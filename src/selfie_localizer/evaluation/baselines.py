@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,8 @@ def find_baselines(
         found[HAAR_MOVED] = moved
     if "starter" in annotators or (root / starter_network.NETWORK).exists():
         drawn, moved = opinion("starter")
-        found[FIRST_MODEL] = moved or drawn
+        by_person = "starter" not in annotators or _label_report(root).get("convention") == str(TRUSTED)
+        found[FIRST_MODEL] = moved if moved and by_person else drawn
     else:
         say("evaluate: the first model is no baseline: its weights are not here; `dvc pull -r sample starter.dvc`")
     if "mtcnn" in annotators:
@@ -111,10 +113,13 @@ def _opinion(
 
 def _shifts(name: str, root: Path) -> NDArray[np.float64]:
     """Returns how `label` moved an annotator's boxes, relative to their size, shape (4,)."""
-    path = root / LABEL_REPORT
-    report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    sides = report.get("annotators", {}).get(name, {}).get("shifts", {})
+    sides = _label_report(root).get("annotators", {}).get(name, {}).get("shifts", {})
     return np.array([sides.get(side, 0.0) for side in boxes.SIDES], np.float64)
+
+
+def _label_report(root: Path) -> dict[str, Any]:
+    path = root / LABEL_REPORT
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _ask(annotator: str, settings: params.Params, workers: int, root: Path) -> Ask:

@@ -1,5 +1,6 @@
 """The evaluate stage: scores every backbone, as served, and the baselines on the same untouched test split."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +15,11 @@ from selfie_localizer import boxes, files, params
 from selfie_localizer.dataset.store import FIT, TEST, Store, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation import pictures
-from selfie_localizer.evaluation.baselines import ANNOTATIONS, find_baselines
+from selfie_localizer.evaluation.baselines import ANNOTATIONS, FIRST_MODEL, find_baselines
 from selfie_localizer.evaluation.choice import by_validation, read_meta
 from selfie_localizer.evaluation.judge import Judge, explain, figure, find_judge, metric, shown
-from selfie_localizer.evaluation.scores import paired_difference, score_boxes, summarise, summarise_score
+from selfie_localizer.evaluation.scores import score_boxes, summarise, summarise_score
+from selfie_localizer.intervals import paired_difference
 from selfie_localizer.labels.contents import read_output
 from selfie_localizer.labels.trusted import TableRules
 from selfie_localizer.network import second_look
@@ -26,12 +28,16 @@ from selfie_localizer.photos.decode import Pixels, decode_for, read_bytes
 from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
 from selfie_localizer.serving import served_network
+from selfie_localizer.serving.locator import Locator
 from selfie_localizer.serving.served_network import ServedNetwork
-from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.state import locked_state
+from selfie_localizer.tracking import comparison, mlflow_runs
 from selfie_localizer.tracking.resilient_run import Run
 
 REPORTS, METRICS = Path("reports/evaluation"), Path("reports/metrics.json")
 BATCH = 32
+# Photos by which the time of an answer is measured.
+TIMED = 30
 
 Report = dict[str, Any]
 
@@ -73,9 +79,15 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         network = served[backbone]
         reports[backbone] |= {"form": network.form, "second_look": settings.serving.second_look}
         reports[backbone] |= {"shift_px": network.shift_px, "model_digest": network.model_digest}
+        reports[backbone]["milliseconds"] = _milliseconds(network, settings, judge, test.size, root)
     for name, baseline in find_baselines(judge, fit, settings, workers, root).items():
         scored[name] = score_boxes(baseline.boxes, judge.table, brightness)
         reports[name] = _report(judge, scored[name], settings.seed) | {"part_of_judge": baseline.part_of_judge}
+    if FIRST_MODEL in scored and not reports[FIRST_MODEL]["part_of_judge"]:
+        first = scored[FIRST_MODEL]["iou"].to_numpy()
+        for backbone in settings.backbones:
+            gain = paired_difference(scored[backbone]["iou"].to_numpy(), first, settings.seed)
+            reports[backbone]["gain_over_first_model"] = gain
 
     with files.atomic_write(root / REPORTS) as folder:
         folder.mkdir()
@@ -83,13 +95,18 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
             files.write_json(folder / f"{name}.json", reports[name])
             frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g", lineterminator="\n")
         files.write_json(folder / "comparison.json", _comparison(ranked, judge, scored, reports, settings.seed))
+        curves = pd.concat([_curve(backbone, root) for backbone in settings.backbones])
+        curves.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
         for backbone in settings.backbones:
             pictures.draw(backbone, scored[backbone], judge, root / "data/images", folder)
         pictures.compare(scored, judge, folder / "comparison.png")
     metrics = _metrics(judge, {name: reports[name] for name in settings.backbones})
     files.write_json(root / METRICS, metrics)
-    for backbone in settings.backbones:
-        _log(backbone, reports[backbone], root)
+    for name, report in reports.items():
+        if name in settings.backbones:
+            _log(name, report, root)
+        else:
+            _log_baseline(name, report, judge, root)
     best, val_iou = ranked[0]
     iou = shown(figure(reports[best]), judge.kind, len(judge.table))
     say(f"evaluate: best by validation is {best} (IoU {val_iou:.3f} there), {iou}; see {REPORTS}/")
@@ -137,8 +154,29 @@ def _second_answers(
     return {backbone: np.concatenate(parts) for backbone, parts in found.items()}
 
 
+def _milliseconds(network: ServedNetwork, settings: params.Params, judge: Judge, size: int, root: Path) -> float:
+    """Returns the median time of an answer, from the bytes of a photo to its box, on one photo at a time."""
+    limits = Limits(**settings.photos.model_dump())
+    locator = Locator(network.load(), size, limits, settings.serving.second_look)
+    photos = [read_bytes(root / "data/images" / str(name), limits) for name in judge.table["image"].iloc[:TIMED]]
+    took = []
+    # The first answer takes longer, as in a service that has just been started.
+    for photo in [photos[0], *photos]:
+        begin = time.perf_counter()
+        locator.locate([photo], lambda content: content)
+        took.append(1000 * (time.perf_counter() - begin))
+    return round(float(np.median(took[1:])), 1)
+
+
 def _report(judge: Judge, scored: pd.DataFrame, seed: int) -> Report:
     return {"judge": judge.describe(), **summarise(scored, judge.kind, seed)}
+
+
+def _curve(backbone: str, root: Path) -> pd.DataFrame:
+    """Returns the IoU on the validation split: columns `backbone`, `epoch` and `val_iou`; no rows where it is gone."""
+    path, columns = root / "reports/training" / f"{backbone}.csv", ["epoch", "val_iou"]
+    curve = pd.read_csv(path, usecols=columns, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
+    return curve[columns].assign(backbone=backbone)[["backbone", *columns]]
 
 
 def _comparison(
@@ -188,3 +226,18 @@ def _log(backbone: str, report: Report, root: Path) -> None:
     for path in sorted((root / REPORTS).glob(f"{backbone}*.png")):
         run.artifact(path, "evaluation")
     run.artifact(root / REPORTS / "comparison.png", "evaluation")
+
+
+def _log_baseline(name: str, report: Report, judge: Judge, root: Path) -> None:
+    """Logs a baseline as a run, so that it stands beside the backbones; with the same figures once."""
+    short, digest = name.removeprefix("baseline-"), files.digest(report)
+    logged = mlflow_runs.find_runs(root, "baseline", short, figures_digest=digest)
+    if any(run.info.status == "FINISHED" for run in logged):
+        return
+    with (
+        locked_state(name, digest, root / ".state") as state,
+        mlflow_runs.open_run("baseline", short, root, state) as run,
+    ):
+        run.experiment_tags(comparison.saved_view(f"test/{metric('iou', judge.kind)}"))
+        run.metrics(mlflow_runs.evaluation_metrics(report))
+        run.tags(mlflow_runs.evaluation_tags(report) | {"figures_digest": digest})

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from selfie_localizer import boxes
 from selfie_localizer.evaluation.judge import Kind, metric
 from selfie_localizer.evaluation.reliability import area_under_roc, recommend, reliability
-
-RESAMPLES = 2000
+from selfie_localizer.intervals import interval
 
 # Edges were chosen so that each slice of the UCF selfies and of the sample holds a fair share of the images.
 SLICES: Mapping[str, tuple[tuple[str, float, float], ...]] = {
@@ -116,23 +115,6 @@ def slices(scored: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
             chosen = scored.loc[scored[column].ge(low) & scored[column].lt(high), "iou"]
             found[column][name] = {"images": len(chosen), "iou": _mean(chosen)}
     return found
-
-
-def interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """Returns the 95 % percentile bootstrap interval of the mean (Efron and Tibshirani, 1993, chapter 13)."""
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def paired_difference(first: NDArray[np.float64], second: NDArray[np.float64], seed: int = 0) -> dict[str, Any]:
-    """Returns how much better `first` is than `second` on the same images, with a paired bootstrap's interval."""
-    difference = first - second
-    low, high = interval(difference, seed)
-    return {"mean": _rounded(difference.mean()), "low": _rounded(low), "high": _rounded(high)}
 
 
 def _mean(values: pd.Series) -> float | None:

@@ -147,13 +147,14 @@ def learn_conventions(
         }
         if any(pairs >= convention.LEAST_PAIRS for _, pairs in learned.values()):
             return learned, "data/trusted.csv"
-    if STARTER not in opinions.names or len(opinions.names) == 1:
+    reference = STARTER if settings.convention == "auto" else settings.convention
+    if reference not in opinions.names or len(opinions.names) == 1:
         return still, "none"
-    starter = opinions.boxes[:, opinions.names.index(STARTER)]
+    wanted = opinions.boxes[train, opinions.names.index(reference)]
     return {
-        name: (np.zeros(4), 0) if name == STARTER else convention.learn(opinions.boxes[train, place], starter[train])
+        name: (np.zeros(4), 0) if name == reference else convention.learn(opinions.boxes[train, place], wanted)
         for place, name in enumerate(opinions.names)
-    }, STARTER
+    }, reference
 
 
 def move(

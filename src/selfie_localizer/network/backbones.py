@@ -267,10 +267,10 @@ def stride_16_and_32(backbone: keras.Model) -> tuple[Tensor, Tensor]:
     shapes = keras.Model(backbone.input, maps).compute_output_shape((1, height, height, 3)) if maps else []
     found = {}
     for stride in (16, 32):
-        # Unpadded convolutions leave a few cells less than a whole fraction.
-        octave = round(math.log2(stride))
         at_stride = [
-            output for output, shape in zip(maps, shapes, strict=True) if round(math.log2(height / shape[1])) == octave
+            output
+            for output, shape in zip(maps, shapes, strict=True)
+            if _octave(height, shape[1]) == round(math.log2(stride))
         ]
         if not at_stride:
             raise UsageError(
@@ -279,3 +279,26 @@ def stride_16_and_32(backbone: keras.Model) -> tuple[Tensor, Tensor]:
             )
         found[stride] = at_stride[-1]
     return found[16], found[32]
+
+
+def layers_up_to(part: keras.Model, stride: int) -> list[keras.layers.Layer]:
+    """Returns the layers of a backbone whose feature maps have at most a stride, a whole power of two.
+
+    They are the same whatever the size of the images; layers that give no map are none of them.
+
+    Args:
+        part: What `features` returned.
+        stride: Pixels between two cells of a map.
+    """
+    layers = [layer for layer in part.layers if len(layer._inbound_nodes) == 1 and _is_map(layer.output)]
+    if not layers or not stride:
+        return []
+    side = part.input.shape[1] or PROBE_SIDE
+    outputs = [layer.output for layer in layers]
+    shapes = keras.Model(part.input, outputs).compute_output_shape((1, side, side, 3))
+    return [layer for layer, shape in zip(layers, shapes, strict=True) if _octave(side, shape[1]) <= math.log2(stride)]
+
+
+def _octave(side: int, cells: int) -> int:
+    """Returns the binary logarithm of a map's stride; unpadded convolutions leave a few cells less than a fraction."""
+    return round(math.log2(side / cells))

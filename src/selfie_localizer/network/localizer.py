@@ -68,12 +68,22 @@ def with_cells(model: keras.Model) -> keras.Model:
     )
 
 
-def freeze(model: keras.Model, frozen: bool = True) -> None:
+def freeze(model: keras.Model, frozen: bool = True, stride: int = 0) -> None:
     """Freezes or releases the backbone; compile the model afterwards.
 
     A frozen BatchNormalization uses its moving statistics and leaves them alone, also in training.
+
+    Args:
+        model: As `build` returns it.
+        frozen: Whether the whole backbone is frozen.
+        stride: Its layers with feature maps of at most this stride stay frozen in any case; 0 is none.
     """
-    model.get_layer(BACKBONE).trainable = not frozen
+    backbone = model.get_layer(BACKBONE)
+    backbone.trainable = not frozen
+    kept = [layer.name for layer in backbones.layers_up_to(backbone, stride)]
+    # One by one, since Keras does not pass on to its layers what a model is already.
+    for layer in backbone.layers:
+        layer.trainable = not frozen and layer.name not in kept
 
 
 def _neck(features: Tensor, filters: int) -> Tensor:

@@ -12,6 +12,7 @@ from selfie_localizer.evaluation.choice import by_validation, read_meta
 from selfie_localizer.evaluation.judge import figure, shown
 from selfie_localizer.network.network_file import FORMS
 from selfie_localizer.progress import say
+from selfie_localizer.registry.description import describe
 from selfie_localizer.registry.servable import Servable, judged_tags
 from selfie_localizer.registry.servable import register as register_servable
 from selfie_localizer.registry.versions import Registry, number
@@ -93,10 +94,13 @@ def register(candidate: Candidate, registry: Registry, root: Path) -> Any:
     def log(run: Run) -> None:
         say(f"promote: MLflow has no training run of {candidate.backbone}'s model, so it gets a run of its own")
         run.params(mlflow_runs.flat(candidate.meta["settings"]))
-        run.metrics({"best_val_iou": candidate.meta["val_iou"], **mlflow_runs.evaluation_metrics(candidate.report)})
+        run.metrics(
+            {mlflow_runs.BEST_IOU: candidate.meta["val_iou"], **mlflow_runs.evaluation_metrics(candidate.report)}
+        )
         run.tags(mlflow_runs.evaluation_tags(candidate.report))
 
     version, made = register_servable(candidate, registry, root, tags, log)
+    registry.describe(version, describe(version, candidate.backbone, candidate.report, root / EVALUATION))
     if made:
         iou = shown(candidate.iou, candidate.judge["by"], candidate.judge["images"])
         say(f"promote: {candidate.backbone} is version {number(version)}, {iou}")

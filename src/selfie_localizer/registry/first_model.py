@@ -10,7 +10,7 @@ from selfie_localizer.progress import say
 from selfie_localizer.registry import gate, rescore
 from selfie_localizer.registry.candidate import Candidate
 from selfie_localizer.registry.servable import Servable, judged_tags, register
-from selfie_localizer.registry.versions import NAME, Registry, number
+from selfie_localizer.registry.versions import Registry, number
 from selfie_localizer.tracking import mlflow_runs
 from selfie_localizer.tracking.resilient_run import Run
 
@@ -53,7 +53,7 @@ def crown(
         return False
     iou = round(float(judged.iou(answers).mean()), 4)
     registry.tag(version, **judged_tags(candidate.judge, iou, None))
-    registry.client.update_model_version(NAME, number(version), describe())
+    registry.describe(version, describe())
     registry.approve(version, [])
     figure = shown(iou, candidate.judge["by"], candidate.judge["images"])
     say(f"promote: version {number(version)}, the first model, is the champion until a candidate passes; {figure}")

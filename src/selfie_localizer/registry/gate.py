@@ -13,7 +13,8 @@ from selfie_localizer import params
 from selfie_localizer.dataset.store import TEST, open_store
 from selfie_localizer.errors import UserError
 from selfie_localizer.evaluation.judge import Judge, Kind, find_judge, remark, shown, title
-from selfie_localizer.evaluation.scores import SLICES, paired_difference, score_boxes
+from selfie_localizer.evaluation.scores import SLICES, score_boxes
+from selfie_localizer.intervals import paired_difference
 from selfie_localizer.labels.trusted import TableRules
 from selfie_localizer.registry.floor import Floor
 from selfie_localizer.registry.rescore import Answers

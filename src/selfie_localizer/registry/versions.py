@@ -3,11 +3,13 @@
 `challenger` is the newest candidate, `champion` the version that answers requests. What promote and rollback know of
 the past is kept in tags of the versions, so that it is wherever the registry is:
 
-- `model_digest` (of the weights), `form` and `second_look`: which model the version is; without the latter two it is of
-  before there was a choice: float32 as ONNX, one look;
-- `backbone`, `data_hash`, `git_commit`, `params_hash`: what it was made of;
-- `test_iou` where truth judged it, `test_iou_labels` where labels did; `judge` (`truth` or `labels`), `judge_images`
-  (how many) and `test_split` (which, and by which boxes);
+- `backbone`, `form` and `second_look`: what is served; without the latter two it is of before there was a choice:
+  float32 as ONNX, one look;
+- `test_iou` where truth judged it, `test_iou_labels` where labels did; `judge` (`truth` or `labels`) and `judge_images`
+  (how many);
+- `hashes`, as JSON, since people read past them: `model_digest` of the weights, `data_hash`, `git_commit` and
+  `params_hash` of what it was made of, and `test_split` of the judged images and their judging boxes. A version of
+  before has each as a tag of its own; who gets a version from here finds them among its tags in either case;
 - `score_threshold`: the least score that evaluate recommends;
 - `verdict`: the gates and what they said, as JSON;
 - `approved`, or `rejected` with the reason;
@@ -15,10 +17,11 @@ the past is kept in tags of the versions, so that it is wherever the registry is
 - `rolled_back`: a person took it back; promote leaves it alone.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -30,11 +33,13 @@ from selfie_localizer import files
 from selfie_localizer.errors import UserError
 from selfie_localizer.network.network_file import FIRST_FORM
 from selfie_localizer.progress import say
-from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.tracking import local_registry, mlflow_runs
 from selfie_localizer.tracking.resilient_run import mlflow_at
 
 NAME = "selfie-localizer"
 CHAMPION, CHALLENGER = "champion", "challenger"
+HASHES = "hashes"
+_HASHES = ("model_digest", "data_hash", "git_commit", "params_hash", "test_split")
 # What a version without these tags is.
 _FIRST = {"form": FIRST_FORM, "second_look": "false"}
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -64,8 +69,8 @@ class Registry:
 
     def find(self, identity: dict[str, str]) -> Any | None:
         """Returns the version of a model, see `Candidate.identity`; one whose files are gone does not count."""
-        query = f"name = '{NAME}' and tags.model_digest = '{identity['model_digest']}'"
-        for version in sorted(self.client.search_model_versions(query), key=lambda version: int(version.version)):
+        found = map(_unpacked, self.client.search_model_versions(f"name = '{NAME}'"))
+        for version in sorted(found, key=lambda version: int(version.version)):
             tags = _FIRST | version.tags
             if tags == tags | identity and has_files(self.client.get_model_version_download_uri(NAME, version.version)):
                 return version
@@ -77,10 +82,8 @@ class Registry:
 
         # MLflow prints what promote says better.
         with mlflow_at(self.uri), redirect_stderr(StringIO()):
-            made = mlflow.register_model(
-                f"models:/{model_id}", NAME, tags={key: str(value) for key, value in tags.items() if value is not None}
-            )
-        return self.client.get_model_version(NAME, made.version)
+            made = mlflow.register_model(f"models:/{model_id}", NAME, tags=_packed(tags))
+        return _unpacked(self.client.get_model_version(NAME, made.version))
 
     def point(self, alias: str, to: str) -> None:
         """Points an alias to a version, where it does not yet."""
@@ -90,13 +93,20 @@ class Registry:
 
     def tag(self, version: Any, **tags: Any) -> None:
         """Sets those tags of a version that differ; None removes one."""
-        for key, value in tags.items():
-            if value is None and key in version.tags:
-                self.client.delete_model_version_tag(NAME, version.version, key)
-                del version.tags[key]
-            elif value is not None and version.tags.get(key) != str(value):
-                self.client.set_model_version_tag(NAME, version.version, key, str(value))
-                version.tags[key] = str(value)
+        before = _packed(version.tags)
+        version.tags.update({key: str(value) for key, value in tags.items() if value is not None})
+        for key in [key for key, value in tags.items() if value is None]:
+            version.tags.pop(key, None)
+        after = _packed(version.tags)
+        for key in before.keys() - after.keys():
+            self.client.delete_model_version_tag(NAME, version.version, key)
+        for key in [key for key in after if after[key] != before.get(key)]:
+            self.client.set_model_version_tag(NAME, version.version, key, after[key])
+
+    def describe(self, version: Any, text: str) -> None:
+        """Sets what a person reads of a version, where it differs."""
+        if version.description != text:
+            self.client.update_model_version(NAME, version.version, text)
 
     def approve(self, version: Any, previous: list[str]) -> None:
         """Makes a version the champion after `previous`.
@@ -110,11 +120,24 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            return ask()
+            return _unpacked(ask())
         except MlflowException as error:
             if error.error_code in _UNKNOWN:
                 return None
             raise
+
+
+def _packed(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Returns tags as the registry has them: the hashes in one; None is no tag."""
+    given = {key: str(value) for key, value in tags.items() if value is not None}
+    hashes = {key: given.pop(key) for key in _HASHES if key in given}
+    return given | ({HASHES: json.dumps(hashes)} if hashes else {})
+
+
+def _unpacked(version: Any) -> Any:
+    """Gives a version each hash as a tag again, also where the registry has them as such."""
+    version.tags.update(json.loads(version.tags.pop(HASHES, "{}")))
+    return version
 
 
 def number(version: Any) -> str:
@@ -134,14 +157,13 @@ def history(version: Any) -> list[str]:
 
 
 def has_champion(root: Path) -> bool:
-    """Tells whether there is a champion; where no model was ever registered, without importing MLflow.
+    """Tells whether there is a champion; of a local registry without importing MLflow.
 
     Raises:
         UserError: The registry does not answer or refuses.
     """
-    database = _database(mlflow_runs.tracking_uri(root))
-    if database is not None and not database.exists():
-        return False
+    with suppress(local_registry.UnfamiliarError):
+        return local_registry.find(mlflow_runs.tracking_uri(root), f"models:/{NAME}@{CHAMPION}") is not None
     with opened(root) as registry:
         return registry.by_alias(CHAMPION) is not None
 
@@ -158,7 +180,7 @@ def opened(root: Path, create: bool = False) -> Iterator[Registry]:
         UserError: It is not there, does not answer or refuses.
     """
     uri = mlflow_runs.tracking_uri(root)
-    database = _database(uri)
+    database = local_registry.database(uri)
     if database is not None and not database.exists() and not create:
         raise UserError(f"no model is registered: there is no {database} yet; run `dvc repro` first")
     from mlflow.exceptions import MlflowException
@@ -181,7 +203,7 @@ def locked(root: Path) -> Iterator[None]:
     where every project of this user finds it.
     """
     uri = mlflow_runs.tracking_uri(root)
-    database = _database(uri)
+    database = local_registry.database(uri)
     if database is not None:
         path = database.parent / ".state/registry.lock"
     else:
@@ -199,8 +221,3 @@ def locked(root: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _database(uri: str) -> Path | None:
-    """Returns the file of a SQLite store, or None for a server."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None

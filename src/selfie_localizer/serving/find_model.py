@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfie_localizer.errors import UserError
-from selfie_localizer.tracking import mlflow_runs
+from selfie_localizer.errors import UsageError, UserError
+from selfie_localizer.tracking import local_registry, mlflow_runs
 from selfie_localizer.tracking.resilient_run import mlflow_at
 
 CHAMPION = "models:/selfie-localizer@champion"
 
 # In models/BACKBONE/, or in what a training run logged.
 _KERAS = ("model.keras", "data/model.keras")
+_HINT = "run `dvc repro` first, or give another --model"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Trained:
 
 @contextlib.contextmanager
 def folder(name: str, root: Path = Path(".")) -> Iterator[Path]:
-    """Gives the folder of a model; where the name is a URI, that of a copy which is gone afterwards.
+    """Gives the folder of a model, which is to be read only and may be gone afterwards.
+
+    A version whose files lie on this machine is read where it is; of other URIs it is a temporary copy.
 
     Args:
         name: A folder, or a URI such as `models:/selfie-localizer/3`, `models:/selfie-localizer@champion` or `runs:/ID`
@@ -45,12 +48,30 @@ def folder(name: str, root: Path = Path(".")) -> Iterator[Path]:
         UserError: There is no such model.
     """
     with tempfile.TemporaryDirectory(prefix="selfie-localizer-") as holder:
-        found = _download(name, root, Path(holder)) if ":/" in name else Path(name)
+        found = (_local(name, root) or _download(name, root, Path(holder))) if ":/" in name else Path(name)
         if not found.is_dir():
             raise UserError(
                 f"{name}: no such folder; give one, or models:/NAME/VERSION, models:/NAME@ALIAS or runs:/ID"
             )
         yield found
+
+
+def _local(name: str, root: Path) -> Path | None:
+    """Returns the folder of a version where a local registry says that it is; None where only MLflow can tell."""
+    uri = mlflow_runs.tracking_uri(root)
+    try:
+        found = local_registry.find(uri, name)
+    except local_registry.UnfamiliarError:
+        return None
+    if found is None:
+        _check_database(name, uri, root)
+        raise UserError(f"{name}: not found in {uri}; {_HINT}")
+    if not found.files.is_dir():
+        raise UserError(
+            f"{name}: its files are gone from {found.files}, where they were when it was registered; "
+            "bring them back, or give another --model"
+        )
+    return found.files
 
 
 def meta(served: Path) -> dict[str, Any]:
@@ -95,6 +116,16 @@ def least_score(name: str, root: Path = Path(".")) -> float | None:
 
 
 def _tagged_score(name: str, root: Path) -> float | None:
+    uri = mlflow_runs.tracking_uri(root)
+    try:
+        found = local_registry.find(uri, name)
+        tags = found.tags if found is not None else {}
+    except local_registry.UnfamiliarError:
+        tags = _tags(name, uri)
+    return float(tags["score_threshold"]) if "score_threshold" in tags else None
+
+
+def _tags(name: str, uri: str) -> dict[str, str]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -103,12 +134,12 @@ def _tagged_score(name: str, root: Path) -> float | None:
         model, alias = model.rsplit("@", 1)
     else:
         model, _, number = model.rpartition("/")
-    client = mlflow.MlflowClient(mlflow_runs.tracking_uri(root))
+    client = mlflow.MlflowClient(uri)
     try:
         version = client.get_model_version_by_alias(model, alias) if alias else client.get_model_version(model, number)
     except MlflowException:
-        return None
-    return float(version.tags["score_threshold"]) if "score_threshold" in version.tags else None
+        return {}
+    return dict(version.tags)
 
 
 def load_trained(name: str, found: Path, root: Path = Path(".")) -> Trained:
@@ -152,11 +183,7 @@ def _origin(name: str, known: dict[str, Any], root: Path, holder: Path) -> Path:
 
 def _download(name: str, root: Path, holder: Path) -> Path:
     uri = mlflow_runs.tracking_uri(root)
-    database = uri.removeprefix("sqlite:///")
-    hint = "run `dvc repro` first, or give another --model"
-    # MLflow would make an empty one.
-    if database != uri and not Path(database).exists():
-        raise UserError(f"{name}: there is no {database} yet; {hint}")
+    _check_database(name, uri, root)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -168,7 +195,28 @@ def _download(name: str, root: Path, holder: Path) -> Path:
         with mlflow_at(uri):
             return Path(mlflow.artifacts.download_artifacts(full, dst_path=str(holder)))
     except (MlflowException, OSError) as error:
-        raise UserError(f"{name}: not found in {uri} ({first_line(error)}); {hint}") from None
+        raise UserError(f"{name}: not found in {uri} ({first_line(error)}); {_HINT}") from None
+
+
+def _check_database(name: str, uri: str, root: Path) -> None:
+    """Refuses a database that is missing; MLflow would make an empty one."""
+    database = local_registry.database(uri)
+    if database is not None and not database.exists():
+        check_project(root)
+        raise UserError(f"{name}: there is no {database} yet; {_HINT}")
+
+
+def check_project(root: Path) -> None:
+    """Refuses a folder that is no project's, when a model was not found there.
+
+    Raises:
+        UsageError: It holds no `dvc.yaml`.
+    """
+    if not (root / "dvc.yaml").exists():
+        raise UsageError(
+            f"{root.resolve()}: no model here; change to the project's folder, the one with dvc.yaml, "
+            "or give a model's folder by --model"
+        )
 
 
 def first_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ from selfie_localizer import files, params
 from selfie_localizer.dataset.store import TRAINED_ON
 from selfie_localizer.dependencies import SOURCE, closure
 from selfie_localizer.network.network_file import FORMS
-from selfie_localizer.tracking.resilient_run import mlflow_at
+from selfie_localizer.tracking.resilient_run import active, mlflow_at
 
 # Beside the runtime of the network's form.
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "opencv-python-headless", "pillow")
@@ -63,7 +63,7 @@ def log_served(
         if run_id is None:
             mlflow.set_experiment(mlflow_runs.EXPERIMENT)
             return mlflow.pyfunc.log_model(name=name, registered_model_name=registered_name, **parts)
-        with mlflow.start_run(run_id=run_id):
+        with active(run_id):
             return mlflow.pyfunc.log_model(name=name, registered_model_name=registered_name, **parts)
 
 

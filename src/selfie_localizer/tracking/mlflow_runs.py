@@ -2,8 +2,12 @@
 
 One experiment, `selfie-localizer`. Each backbone has one training run, named as the backbone, and, where something
 was searched, one study run `<backbone> tuning` with its trials nested in it. A model whose training run is not in the
-store gets a run `<backbone> logged again` when it is promoted. Every run carries the tags `stage` (`train`, `tune`,
-`trial` or `promote`) and `backbone`, by which the UI filters and later stages find it.
+store gets a run `<backbone> logged again` when it is promoted. Each baseline has a run of its own, named as the
+baseline, so that it stands beside the backbones. Every run carries the tags `stage` (`train`, `tune`, `trial`,
+`baseline` or `promote`) and `backbone`, by which the UI filters and later stages find it.
+
+MLflow's page makes a section of what stands before the slash of a metric's name and sorts the sections: `test/...`
+comes first, then `test_score/...`, `train/...` and `validation/...`.
 
 The store is `MLFLOW_TRACKING_URI` where that is set, else `mlflow.db` in the project's folder.
 """
@@ -28,7 +32,12 @@ os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-Stage = Literal["train", "tune", "trial", "promote"]
+Stage = Literal["train", "tune", "trial", "baseline", "promote"]
+
+BEST_IOU, BEST_EPOCH = "validation/best_iou", "validation/best_epoch"
+# What MLflow shows of `reports/evaluation/<backbone>.json`; the other figures stay there. `iou` sorts first.
+TEST_FIGURES = ("iou", "iou_low", "iou_high", "over_0.5", "over_0.75", "over_0.9")
+SCORE_FIGURES = ("rank_correlation", "auc", "threshold")
 
 
 def tracking_uri(root: Path = Path(".")) -> str:
@@ -38,6 +47,11 @@ def tracking_uri(root: Path = Path(".")) -> str:
     """
     home = Path(os.environ.get("DVC_ROOT", root)).resolve()
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+
+
+def database(uri: str) -> Path | None:
+    """Returns the file of a SQLite store, or None for a server."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 @contextmanager
@@ -50,7 +64,7 @@ def open_run(
 
     Args:
         stage: What the run is of.
-        backbone: Key of the backbone.
+        backbone: Key of the backbone, or name of the baseline.
         root: The project's folder.
         state: Folder of the stage's unfinished work.
         parent: Id of the run in which this one is nested.
@@ -61,6 +75,7 @@ def open_run(
         "train": backbone,
         "tune": f"{backbone} tuning",
         "trial": f"{backbone} trial {trial}",
+        "baseline": backbone.replace("-", " "),
         "promote": f"{backbone} logged again",
     }[stage]
     journals = root / ".state/tracking"
@@ -72,7 +87,7 @@ def open_run(
     run = Run(uri, journals / f"{stage}-{backbone}{'' if trial is None else f'-{trial}'}.jsonl", memory=memory)
     if len(known) == 2 and known[0] == uri:
         run.id = known[1]
-    if run.id is None or not run.reopen("val_iou"):
+    if run.id is None or not run.reopen():
         run.id = None
         run.create(EXPERIMENT, name, _tags(stage, backbone, root, parent or _PROJECT_RUN))
     try:
@@ -88,10 +103,13 @@ def open_run(
 
 @contextmanager
 def system_metrics(run: Run) -> Iterator[None]:
-    """Logs the use of processor, memory and disk while the block runs, in MLflow's own form."""
+    """Logs the use of processor, memory and disk while the block runs, where MLflow's own variable
+    `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=true` asks for it.
+    """
+    from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    if run.id is None:
+    if run.id is None or not MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
         yield
         return
     monitor = SystemMetricsMonitor(run.id, resume_logging=True, tracking_uri=run.uri)
@@ -114,24 +132,20 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def evaluation_metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the figures of a `reports/evaluation/<backbone>.json` by MLflow's names, e.g. `test/iou`.
-
-    MLflow's page makes a section of what stands before the slash.
-    """
-    return {
-        f"{section}/{name}": value
-        for section in ("test", "score")
-        for name, value in report[section].items()
-        if value is not None
+    """Returns the figures of a `reports/evaluation/<name>.json` by MLflow's names, e.g. `test/iou`."""
+    figures = {
+        f"test/{name}": value for name, value in report["test"].items() if name.removesuffix("_labels") in TEST_FIGURES
     }
+    figures |= {f"test_score/{name}": report.get("score", {}).get(name) for name in SCORE_FIGURES}
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def evaluation_tags(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `judge`, what judged the figures of an evaluation, `judge_images`, on how many images, and what of the
-    model was judged: its `form`, and whether with a `second_look`.
+    """Returns `judge`, what judged the figures of an evaluation, `judge_images`, on how many images, and, of a model,
+    what was judged: its `form`, and whether with a `second_look`.
     """
     judged = {"judge": report["judge"]["by"], "judge_images": report["judge"]["images"]}
-    return judged | {key: str(report[key]).lower() for key in ("form", "second_look")}
+    return judged | {key: str(report[key]).lower() for key in ("form", "second_look") if key in report}
 
 
 def data_version(root: Path = Path(".")) -> str:

@@ -16,6 +16,15 @@ from selfie_localizer.progress import say
 RETRY_SECONDS = 30.0
 # Name of the logged model in its run.
 MODEL = "model"
+# What a row of a training's history is called in MLflow; its page makes a section of what stands before the slash.
+CURVES = {
+    "loss": "train/loss",
+    "iou": "train/iou",
+    "learning_rate": "train/learning_rate",
+    "images_per_second": "train/images_per_second",
+    "val_loss": "validation/loss",
+    "val_iou": "validation/iou",
+}
 
 Operation = dict[str, Any]
 
@@ -59,17 +68,15 @@ class Run:
         self._queue: list[Operation] = []
         self._retry_at = 0.0
         self._logged_step = -1
+        self._ended: int | None = None
 
     def create(self, experiment: str, name: str, tags: Mapping[str, str]) -> None:
         """Creates the run in an experiment, which is created as well where it is missing."""
         self._do("create", experiment=experiment, name=name, tags=dict(tags))
 
-    def reopen(self, measure: str) -> bool:
-        """Goes on in the run of an interrupted process.
-
-        Args:
-            measure: The metric whose last step says how far that process had logged; earlier steps are not
-                logged again.
+    def reopen(self) -> bool:
+        """Goes on in the run of an earlier process: epochs that it had logged are not logged again, and where it had
+        finished, the run ends when it did then.
 
         Returns:
             Whether the server still has the run; True also while it does not answer.
@@ -78,15 +85,17 @@ class Run:
 
         run_id = self._known_id()
         try:
-            if self._client.get_run(run_id).info.lifecycle_stage != "active":
+            before = self._client.get_run(run_id).info
+            if before.lifecycle_stage != "active":
                 return False
             self._client.update_run(run_id, status="RUNNING")
-            history = self._client.get_metric_history(run_id, measure)
+            history = self._client.get_metric_history(run_id, CURVES["val_iou"])
         except MlflowException as error:
             if _is_final(error):
                 return False
             self._lost(error)
         else:
+            self._ended = before.end_time if before.status == "FINISHED" else None
             self._logged_step = max((metric.step for metric in history), default=-1)
         return True
 
@@ -100,8 +109,8 @@ class Run:
             self._do("metrics", values={key: float(value) for key, value in values.items()}, step=step or 0)
 
     def epoch(self, number: int, row: Mapping[str, float]) -> None:
-        """Logs an epoch's row of a history as points of curves."""
-        self.metrics({key: value for key, value in row.items() if key != "epoch"}, step=number)
+        """Logs an epoch's row of a history as points of curves, by the names in `CURVES`."""
+        self.metrics({name: row[key] for key, name in CURVES.items() if key in row}, step=number)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Sets tags."""
@@ -119,10 +128,14 @@ class Run:
         """Logs a `.keras` file as the run's model, with a signature; `requirements` is what loading it needs."""
         self._do("model", path=str(path.resolve()), requirements=requirements)
 
+    def experiment_tags(self, values: Mapping[str, str]) -> None:
+        """Sets tags of the experiment that the run belongs to."""
+        self._do("experiment_tags", values=dict(values))
+
     def end(self, status: str = "FINISHED") -> None:
         """Closes the run as `FINISHED`, `FAILED` or `KILLED`, after one more try to send what is waiting."""
         self._retry_at = 0.0
-        self._do("end", status=status)
+        self._do("end", status=status, **({"time": self._ended} if self._ended else {}))
         if self._queue:
             say(f"{len(self._queue)} records for MLflow wait in {self._journal}; the next run sends them")
 
@@ -212,6 +225,11 @@ class Run:
 
         self._client.log_batch(self._known_id(), tags=[RunTag(*item) for item in content["values"].items()])
 
+    def _send_experiment_tags(self, content: Operation) -> None:
+        experiment = self._client.get_run(self._known_id()).info.experiment_id
+        for key, value in content["values"].items():
+            self._client.set_experiment_tag(experiment, key, value)
+
     def _send_artifact(self, content: Operation) -> None:
         path = Path(content["path"])
         send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
@@ -241,7 +259,7 @@ class Run:
             inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *model.input_shape[1:]), "image")]),
             outputs=Schema([TensorSpec(np.dtype("float32"), (-1, *model.output_shape[1:]), "box_and_score")]),
         )
-        with mlflow_at(self.uri), mlflow.start_run(run_id=self._known_id()):
+        with mlflow_at(self.uri), active(self._known_id()):
             mlflow.keras.log_model(model, name=MODEL, signature=signature, pip_requirements=content["requirements"])
 
     def _has_model(self) -> bool:
@@ -277,6 +295,21 @@ def mlflow_at(uri: str) -> Iterator[None]:
     finally:
         # Else the runs of another project in this process would come here.
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None forgets it, whatever the signature says.
+
+
+@contextmanager
+def active(run_id: str) -> Iterator[None]:
+    """Makes a run the one that MLflow's own calls write into. A run that had ended has ended when it did before."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    ended = client.get_run(run_id).info.end_time
+    try:
+        with mlflow.start_run(run_id=run_id):
+            yield
+    finally:
+        if ended:
+            client.set_terminated(run_id, end_time=ended)
 
 
 def _is_final(error: Exception) -> bool:

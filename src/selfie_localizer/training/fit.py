@@ -11,8 +11,70 @@ from selfie_localizer import dependencies, files, params
 from selfie_localizer.dataset.store import Store
 from selfie_localizer.errors import UserError
 from selfie_localizer.network import localizer
+from selfie_localizer.training import loop
 from selfie_localizer.training.hardware import Hardware, choose
 from selfie_localizer.training.loop import FitError, FitResult, Indices, OnEpoch, Training
+
+
+class Fitter:
+    """Fits the localizer of one backbone, again and again.
+
+    Where the settings differ in `loop.PER_RUN` alone, the network and its traced graph are used again, since
+    making them takes longer than a short training.
+
+    Args:
+        backbone: Key of the backbone in `settings.backbones`.
+        store: The images.
+    """
+
+    def __init__(self, backbone: str, store: Store) -> None:
+        self.backbone, self.store = backbone, store
+        self._training: Training | None = None
+        self._made_for: object = None
+
+    def fit(
+        self,
+        settings: params.Params,
+        train_indices: Indices,
+        validation_indices: Indices,
+        *,
+        hardware: Hardware | None = None,
+        state: Path | None = None,
+        on_epoch: OnEpoch | None = None,
+        label: str | None = None,
+    ) -> FitResult:
+        """Builds the localizer and fits it.
+
+        Args:
+            settings: All parameters; `seed` decides everything random.
+            train_indices: As for `fit`, as all that follow.
+            hardware: What to run on; None looks at the machine.
+
+        Raises:
+            UserError: As `fit` and `localizer.build`, or a split has no labelled face.
+        """
+        label = label or f"fit {self.backbone}"
+        check_splits(train_indices, validation_indices)
+        hardware = hardware or choose(settings.train, len(train_indices), self.store.size, label)
+        wanted = settings.model_dump(exclude={"train": loop.PER_RUN}), hardware.policy, hardware.batch_size
+        if self._training and self._made_for == wanted and not state and not settings.train.frozen_epochs:
+            self._training.begin_anew(settings, label)
+        else:
+            row = settings.backbones[self.backbone]
+            pretrained = row.weights != "none"
+            # Layers of an earlier training would shift the names and random numbers of this one's, and stay in memory.
+            self._training = None
+            keras.backend.clear_session()
+            keras.utils.set_random_seed(settings.seed)
+            # That each trial of a search has a graph of its own is no mistake, which TensorFlow would warn of.
+            tf.get_logger().setLevel("ERROR")
+            # A rerun must come to the same weights; without this the order of some sums hangs on the threads.
+            tf.config.experimental.enable_op_determinism()
+            with _policy(hardware.policy), hardware.strategy.scope():
+                model = localizer.build(row, settings.network, self.store.size)
+            self._training = Training(model, self.store, settings, hardware.batch_size, pretrained, state, label)
+            self._made_for = wanted
+        return _run(self._training, train_indices, validation_indices, on_epoch)
 
 
 def fit_backbone(
@@ -27,40 +89,9 @@ def fit_backbone(
     on_epoch: OnEpoch | None = None,
     label: str | None = None,
 ) -> FitResult:
-    """Builds the localizer of a backbone and fits it; the other arguments are those of `fit`.
-
-    Args:
-        settings: All parameters; `seed` decides everything random.
-        backbone: Key of the backbone in `settings.backbones`.
-        hardware: What to run on; None looks at the machine.
-
-    Raises:
-        UserError: As `fit` and `localizer.build`, or a split has no labelled face.
-    """
-    label = label or f"fit {backbone}"
-    check_splits(train_indices, validation_indices)
-    hardware = hardware or choose(settings.train, len(train_indices), store.size, label)
-    row = settings.backbones[backbone]
-    # Layers of an earlier training would shift the names and random numbers of this one's, and stay in memory.
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(settings.seed)
-    # That each trial of a search has a graph of its own is no mistake, which TensorFlow would warn of.
-    tf.get_logger().setLevel("ERROR")
-    # A rerun must come to the same weights; without this the order of some sums hangs on the threads.
-    tf.config.experimental.enable_op_determinism()
-    with _policy(hardware.policy), hardware.strategy.scope():
-        model = localizer.build(row, settings.network, store.size)
-    return fit(
-        model,
-        store,
-        train_indices,
-        validation_indices,
-        settings,
-        batch_size=hardware.batch_size,
-        pretrained=row.weights != "none",
-        state=state,
-        on_epoch=on_epoch,
-        label=label,
+    """Builds the localizer of a backbone and fits it once, see `Fitter`."""
+    return Fitter(backbone, store).fit(
+        settings, train_indices, validation_indices, hardware=hardware, state=state, on_epoch=on_epoch, label=label
     )
 
 
@@ -102,11 +133,18 @@ def fit(
         KeyboardInterrupt: Ctrl-C; what is there is kept in `state`.
     """
     training = Training(model, store, settings, batch_size, pretrained, state, label)
+    return _run(training, train_indices, validation_indices, on_epoch)
+
+
+def _run(
+    training: Training, train_indices: Indices, validation_indices: Indices, on_epoch: OnEpoch | None
+) -> FitResult:
     try:
         return training.run(train_indices, validation_indices, on_epoch)
     except tf.errors.ResourceExhaustedError:
         raise FitError(
-            f"{label}: out of memory with batches of {batch_size}; set train.batch_size to less than that"
+            f"{training.label}: out of memory with batches of {training.batch_size}; "
+            "set train.batch_size to less than that"
         ) from None
     except KeyboardInterrupt:
         training.tell_interrupted()

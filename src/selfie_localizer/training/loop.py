@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from selfie_localizer import files, params
+from selfie_localizer import boxes, files, params
 from selfie_localizer.dataset import feed
 from selfie_localizer.dataset.store import Store
 from selfie_localizer.errors import UserError
@@ -28,6 +28,17 @@ OnEpoch = Callable[[int, Mapping[str, float]], None]
 EPOCHS = "checkpoints"
 # Reading the loss makes a GPU wait.
 STEPS_BETWEEN_LOOKS = 20
+# What `begin_anew` may change: it is no part of the graph that is traced.
+PER_RUN = {
+    "epochs",
+    "max_minutes",
+    "learning_rate",
+    "schedule",
+    "warmup_epochs",
+    "decay_steps",
+    "decay_rate",
+    "patience",
+}
 
 
 class FitError(UserError):
@@ -44,6 +55,7 @@ class FitResult:
         epoch: The epoch (from 1) that it is of.
         history: For each epoch: `epoch`, `loss`, `iou`, `val_loss`, `val_iou`, `learning_rate`, `images_per_second`.
         minutes: Time of fitting, that of interrupted processes included.
+        val_ious: IoU of each image of the validation split, whose mean is `val_iou`.
     """
 
     model: keras.Model
@@ -51,6 +63,7 @@ class FitResult:
     epoch: int
     history: list[dict[str, float]]
     minutes: float
+    val_ious: NDArray[np.float64]
 
 
 class Training:
@@ -69,22 +82,38 @@ class Training:
         self.model, self.store, self.settings, self.label = model, store, settings, label
         self.batch_size, self.train = batch_size, settings.train
         self.frozen_epochs = settings.train.frozen_epochs if pretrained else 0
+        self.frozen_stride = settings.train.frozen_stride if pretrained else 0
         self.checkpoint = Checkpoint(state) if state else None
         with model.distribute_strategy.scope():
             # A model of its own for the average needs no swapping, and is saved without an optimizer.
             self.averaged = keras.models.clone_model(model)
-            # The same layers, since a compiled model without an optimizer cannot be loaded as it was saved.
-            self._judge = keras.Model(self.averaged.inputs, self.averaged.outputs)
             # Shares all its layers with the model; only what the loss sees is more.
             self._fitted = localizer.with_cells(model) if self._dense() else model
-            self._judge.compile(optimizer=None, loss=self._loss(), metrics=[MeanIoU()], jit_compile=False)
         self._blend = tf.function(self._blend_eagerly, jit_compile=False)
+        self._first = [] if state else [variable.numpy() for variable in model.variables]
+        self._begin()
+
+    def _begin(self) -> None:
         self.epoch = self.step = self.best_epoch = 0
         self.best: list[NDArray[Any]] = []
+        self.best_ious: NDArray[np.float64] | None = None
         self.history: list[dict[str, float]] = []
         self.earlier = 0.0
         self.start = time.monotonic()
         self._validation_seconds = 0.0
+
+    def begin_anew(self, settings: params.Params, label: str) -> None:
+        """Takes the model back to its first weights, to be run once more; only for a training without a state.
+
+        Args:
+            settings: As those before, up to what `PER_RUN` lists.
+            label: What lines begin with from now on.
+        """
+        for variables in (self.model.variables, self.averaged.variables):
+            for variable, value in zip(variables, self._first, strict=True):
+                variable.assign(value)
+        self.settings, self.train, self.label = settings, settings.train, label
+        self._begin()
 
     def run(self, train_indices: Indices, validation_indices: Indices, on_epoch: OnEpoch | None) -> FitResult:
         images = len(train_indices)
@@ -108,7 +137,11 @@ class Training:
                     on_epoch(self.epoch, row)
         for variable, value in zip(self.averaged.variables, self.best, strict=True):
             variable.assign(value)
-        return FitResult(self.averaged, self._best_iou(), self.best_epoch, self.history, self.spent / 60)
+        if self.best_ious is None:
+            self._judge(validation_indices)
+            self.best_ious = self._ious
+        minutes = self.spent / 60
+        return FitResult(self.averaged, self._best_iou(), self.best_epoch, self.history, minutes, self.best_ious)
 
     @property
     def spent(self) -> float:
@@ -154,20 +187,30 @@ class Training:
         begin = time.monotonic()
         if not self.train.ema:
             self._blend(tf.constant(0.0))
-        judged = self._judge.evaluate(
-            feed.evaluation_feed(self.store, validation_indices, self.batch_size), verbose=0, return_dict=True
-        )
+        val_loss, val_iou = self._judge(validation_indices)
         self._validation_seconds = time.monotonic() - begin
-        self.check_loss(judged["loss"])
+        self.check_loss(val_loss)
         return {
             "epoch": self.epoch + 1,
             "loss": float(logs["loss"][-1]),
             "iou": float(logs["iou"][-1]),
-            "val_loss": float(judged["loss"]),
-            "val_iou": float(judged["iou"]),
+            "val_loss": val_loss,
+            "val_iou": val_iou,
             "learning_rate": self.schedule.rate(self.step - 1, self.time_share()),
             "images_per_second": watch.images / max(seconds, 1e-9),
         }
+
+    def _judge(self, indices: Indices) -> tuple[float, float]:
+        """Returns mean loss and mean IoU of the averaged weights on labelled images."""
+        # The one function that calibration and pictures ask as well: tracing it takes longer than such a split.
+        parts = np.split(indices, range(self.batch_size, len(indices), self.batch_size))
+        # Several devices would each answer the whole batch.
+        answers = np.concatenate(
+            [self.averaged.predict_on_batch(self.store.images[part])[: len(part)] for part in parts]
+        )
+        truth = self.store.boxes[indices]
+        self._ious = boxes.iou(answers[:, :4].astype(np.float64), truth.astype(np.float64))
+        return float(self._loss()(truth, answers)), float(self._ious.mean())
 
     def before_step(self) -> None:
         self._fitted.optimizer.learning_rate = self.schedule.rate(self.step, self.time_share())
@@ -201,7 +244,11 @@ class Training:
 
     def _compile(self, frozen: bool) -> None:
         """Begins with a new optimizer: moments of a frozen backbone would be zeros that Adam takes for measured."""
-        localizer.freeze(self.model, frozen)
+        if self._fitted.compiled and not frozen and not self.frozen_epochs:
+            for variable in self._fitted.optimizer.variables:
+                variable.assign(tf.zeros_like(variable))
+            return
+        localizer.freeze(self.model, frozen, self.frozen_stride)
         with self.model.distribute_strategy.scope():
             if self.train.optimizer == "adamw":
                 optimizer = keras.optimizers.AdamW(weight_decay=self.train.weight_decay)
@@ -236,7 +283,8 @@ class Training:
     def _keep(self, better: bool) -> None:
         """Makes the epoch the one that an interrupted process goes on from."""
         if better:
-            self.best, self.best_epoch = [variable.numpy() for variable in self.averaged.variables], self.epoch
+            self.best = [variable.numpy() for variable in self.averaged.variables]
+            self.best_epoch, self.best_ious = self.epoch, self._ious
         if self.checkpoint is None:
             return
         if better:

@@ -169,7 +169,8 @@ def _write(
 
 
 def _log(run: Run, meta: Mapping[str, Any], folder: Path) -> None:
-    run.metrics({"best_val_iou": meta["val_iou"], "best_epoch": meta["best_epoch"], "parameters": meta["parameters"]})
+    run.metrics({mlflow_runs.BEST_IOU: meta["val_iou"], mlflow_runs.BEST_EPOCH: meta["best_epoch"]})
+    run.params({"backbone.parameters": meta["parameters"]})
     run.tags({"model_digest": meta["model_digest"]})
     for path in sorted(folder.glob("*.png")):
         run.artifact(path)

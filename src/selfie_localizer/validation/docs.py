@@ -55,8 +55,11 @@ td:last-child { overflow-wrap: anywhere; }
 <div class="figures">$figures</div>
 <p>All rejected rows: <code>build/rejected.csv</code>. Great Expectations' own pages:
 <a href="results.html">results of every rule</a>, <a href="suite.html">the suite</a>.</p>
-<p>These are the boxes as each annotator drew them. What became of them when they were joined to one label for each
-image, and how good these are: <code>reports/label.json</code> and the pictures in <code>reports/label/</code>.</p>
+<p><b>This is before the annotators were joined</b>: boxes, and how good they are, as each annotator drew them. What
+came after, when they were moved to one convention and joined to one label for each image:
+<a href="../label.json">how good annotators and labels are</a> where there is truth,
+<a href="../label/suspicious.csv">the labels that a person should look at first</a>, and
+<a href="../label/">pictures of them</a>.</p>
 <h2>Annotators</h2>
 <table>
 <tr><th>annotator</th><th>asked about</th><th>saw nothing</th><th>rejected</th></tr>
