@@ -127,13 +127,11 @@ def test_a_floor_that_evaluate_did_not_score_is_one_line(crowned: Path) -> None:
 
 
 def test_a_floor_by_another_judge_is_refused(crowned: Path) -> None:
+    blobs.make_model(crowned, **BETTER)
+    blobs.evaluate(crowned)
     path = crowned / "reports/evaluation/baseline-mean-box.json"
     report = json.loads(path.read_text())
     files.write_json(path, report | {"judge": report["judge"] | {"digest": "other"}})
-    blobs.make_model(crowned, dark=0.9, normal=0.8, twin=1)
-    meta = json.loads((crowned / "models/blob/meta.json").read_text())
-    evaluated = crowned / "reports/evaluation/blob.json"
-    files.write_json(evaluated, json.loads(evaluated.read_text()) | {"model_digest": meta["model_digest"]})
     with pytest.raises(UserError, match=r"baseline-mean-box\.json: by another judge than blob"):
         promote(blobs.make_settings(), crowned)
 
