@@ -20,7 +20,7 @@ from selfie_localizer.errors import UserError
 from selfie_localizer.network import backbones, localizer
 from selfie_localizer.training import fit as fitting
 from selfie_localizer.training import loop
-from selfie_localizer.training.fit import fit_backbone
+from selfie_localizer.training.fit import Fitter, fit_backbone
 from selfie_localizer.training.schedule import momentum
 from tests.conftest import PROJECT
 from tests.training.conftest import TINY, get_weights, make_settings, make_store
@@ -315,6 +315,27 @@ def test_blocks_up_to_the_frozen_stride_keep_pretrained_weights_to_the_end(store
     # The maps of block3 have a stride of 4 before its pooling, those of block4 one of 8.
     assert changed(pretrained=True) & {f"block{n}" for n in range(1, 6)} == {"block5"}
     assert "block1" in changed(pretrained=False)
+
+
+def test_a_network_that_is_used_again_learns_what_a_new_one_would(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = store.indices("train"), store.indices("validation")
+    alone = [fit_backbone(make_settings(epochs=2, learning_rate=rate), "tiny", store, *rows) for rate in (5e-3, 1e-3)]
+    weights = [get_weights(result.model) for result in alone]
+    built: list[keras.Model] = []
+    build = localizer.build
+    monkeypatch.setattr(localizer, "build", lambda *given: built.append(build(*given)) or built[-1])
+    fitter = Fitter("tiny", store)
+    for rate, fresh, expected in zip((5e-3, 1e-3, 5e-3), [*alone, alone[0]], [*weights, weights[0]], strict=True):
+        again = fitter.fit(make_settings(epochs=2, learning_rate=rate), *rows)
+        assert again.val_iou == fresh.val_iou
+        np.testing.assert_array_equal(again.val_ious, fresh.val_ious)
+        for one, other in zip(get_weights(again.model), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(built) == 1
+    fitter.fit(make_settings(epochs=1, loss="l1"), *rows)
+    assert len(built) == 2
 
 
 MIRRORED = """

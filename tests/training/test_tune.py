@@ -63,12 +63,14 @@ class Formula:
 
     Attributes:
         tried: The values of each call, the interrupted ones included.
+        warmups: Epochs of warm-up of each call.
         on_call: Is called with the number of the call, from 0, when its last epoch is over.
         noise: Standard deviation of an image's IoU about the mean.
     """
 
     def __init__(self) -> None:
         self.tried: list[Values] = []
+        self.warmups: list[float] = []
         self.on_call: Callable[[int], None] = lambda call: None
         self.noise = 0.0
 
@@ -83,6 +85,7 @@ class Formula:
             "network.head_width": settings.network.head_width,
         }
         self.tried.append(values)
+        self.warmups.append(settings.train.warmup_epochs)
         call = len(self.tried) - 1
         for epoch in range(1, settings.train.epochs + 1):
             on_epoch(epoch, {"epoch": epoch, "val_iou": self.iou(values) * epoch / settings.train.epochs})
@@ -201,6 +204,13 @@ def test_a_gain_that_may_be_chance_changes_nothing(
     said = capsys.readouterr().err
     assert "may be chance: the values of params.yaml stay" in said
     assert "replace" not in said
+
+
+def test_a_trial_is_warmed_up_for_the_same_share_as_the_training(root: Path, formula: Formula) -> None:
+    settings = make_search(trials=1, epochs=2)
+    train = settings.train.model_copy(update={"epochs": 8, "warmup_epochs": 2.0})
+    tune(settings.model_copy(update={"train": train}), "tiny", root)
+    assert formula.warmups == [0.5]
 
 
 def test_only_the_last_third_of_the_trials_changes_the_network(root: Path, formula: Formula) -> None:

@@ -181,7 +181,10 @@ def _try_one(
     """Returns the best validation IoU of a trial, and `complete`, `pruned` or `failed`."""
     from selfie_localizer.training.loop import FitError
 
-    short = {"train.epochs": settings.tune.epochs, "train.max_minutes": 0.0, "train.patience": 0}
+    epochs = settings.tune.epochs
+    # The schedule has the same shape as in the training: a rate that is warmed up for longer would be another one.
+    warmup = settings.train.warmup_epochs * epochs / settings.train.epochs
+    short = {"train.epochs": epochs, "train.warmup_epochs": warmup, "train.max_minutes": 0.0, "train.patience": 0}
     chosen = params.replace(settings, {**short, "train.keep_every_epoch": False, **values})
     best = 0.0
 
@@ -190,7 +193,8 @@ def _try_one(
         best = max(best, metrics["val_iou"])
         run.epoch(epoch, metrics)
         trial.report(metrics["val_iou"], epoch)
-        if trial.should_prune():
+        # After the last epoch there is nothing to save, and an IoU to lose.
+        if epoch < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
     label = f"{fitter.backbone} trial {trial.number + 1}"
