@@ -27,6 +27,7 @@ def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
         "status",
         "render",
         "fetch",
+        "estimate",
         "summary",
         "predict",
         "export",

@@ -17,5 +17,6 @@ fi
 for part in data starter; do
     [ -e "$part" ] || dvc pull --quiet -r sample "$part.dvc"
 done
+selfie-localizer estimate
 dvc repro
 selfie-localizer summary

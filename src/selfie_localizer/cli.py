@@ -121,6 +121,12 @@ def _export(args: argparse.Namespace) -> None:
     export(args.format.split(","), args.out, args.model)
 
 
+def _estimate(args: argparse.Namespace) -> None:
+    from selfie_localizer.app import estimate
+
+    print(estimate.describe())
+
+
 def _summary(args: argparse.Namespace) -> None:
     from selfie_localizer.app.summary import collect, table
 
@@ -253,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     command.add_argument("--model", metavar="URI", help=f"{MODEL}; the champion by default")
+    add("estimate", _estimate, "say how long the pipeline is likely to take on this machine")
     command = add("summary", _summary, "show what the pipeline made and what to type next")
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
     command = add("render", _render, "render synthetic selfies with exact boxes", workers=True)
