@@ -16,7 +16,7 @@ from selfie_localizer.errors import UserError
 from selfie_renderer.render import LONG_SIDE, render_image
 
 PROJECT = Path(__file__).parents[2]
-SAMPLE = "506a2d5a5d921103cc4d9ae8ef381b1f.dir"  # Of 1,000 selfies and 100 scenes of an earlier renderer.
+SAMPLE = "b767c58be6d43f42e96a24b3a318457a.dir"  # 1,100 selfies and 100 scenes: render --look evening --seed 0.
 
 
 def _content(folder: Path) -> dict[str, str]:
@@ -92,7 +92,7 @@ def test_the_sample_is_whole_and_the_one_that_the_documents_describe() -> None:
 
     assert yaml.safe_load((PROJECT / "data.dvc").read_text())["outs"][0]["md5"] == SAMPLE
     files = {row["relpath"]: stored(row["md5"]) for row in json.loads(stored(SAMPLE))}
-    assert len(files) == 1_101
+    assert len(files) == 1_201
     truth = pd.read_csv(io.BytesIO(files["truth.csv"]))
     assert {f"images/{name}" for name in truth["image"]} == {name for name in files if name.startswith("images/")}
 

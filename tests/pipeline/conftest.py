@@ -79,7 +79,7 @@ def make_project(root: Path) -> Project:
     # Stages depend on the folder of the starter weights, whether or not a backbone starts from them.
     (root / "starter").mkdir()
     made = Project(root)
-    made.set_params({"annotate.annotators": {"haar": {}}})
+    made.set_params({"annotate.annotators": {"haar": {}}, "label.convention": "auto"})
     made.run("git", "init", "--quiet")
     made.run("git", "add", ".")
     made.run("git", "commit", "--quiet", "-m", "start")

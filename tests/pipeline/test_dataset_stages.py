@@ -41,7 +41,7 @@ def test_the_sample_arrives_in_a_clone_without_a_network(tmp_path: Path) -> None
     clone = Project(tmp_path / "clone")
     subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(clone.root)], check=True)
     clone.run("dvc", "pull", "--quiet", "-r", "sample", "data.dvc")
-    assert len(list((clone.root / "data/images").rglob("*.jpg"))) == 1000
+    assert len(list((clone.root / "data/images").rglob("*.jpg"))) == 1100
     assert clone.run("git", "status", "--porcelain").stdout == ""
 
 

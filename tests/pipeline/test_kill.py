@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Project:
         write_image(tmp_path, f"{index:03d}.jpg", encode(image))
     shutil.copy(PROJECT / "params.yaml", tmp_path)
     project = Project(tmp_path)
-    project.set_params({"annotate.annotators": {"haar": {}}})
+    project.set_params({"annotate.annotators": {"haar": {}}, "label.convention": "auto"})
     return project
 
 

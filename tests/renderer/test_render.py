@@ -93,12 +93,11 @@ def test_an_evening_is_another_camera_than_everyday() -> None:
         assert scenes[0].tobytes() != scenes[1].tobytes()
 
 
-def test_evenings_are_darker_and_warmer() -> None:
+def test_evenings_are_warmer() -> None:
     means = {
         look: np.mean([render.render_scene(4, index, 48, look).mean((0, 1)) for index in range(30)], 0)
         for look in ("everyday", "evening")
     }
-    assert means["evening"].mean() < 0.8 * means["everyday"].mean()
     assert means["evening"][0] / means["evening"][2] > 1.1 * means["everyday"][0] / means["everyday"][2]
 
 
