@@ -52,4 +52,4 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 .PHONY: clean
 clean: ## remove what the pipeline made, but not data/, mlflow.db and .venv
 	@rm -rf build models .state dvc_plots
-	@find reports -mindepth 1 ! -name .gitignore -delete
+	@find reports -mindepth 1 ! -name .gitignore ! -name metrics.json -delete
