@@ -148,14 +148,13 @@ def settings_of(row: Row, seed: int, epochs: int, weights: Literal["none", "star
 def measure(name: str, settings: params.Params, folder: Path, sources: pd.Series) -> dict[str, Any]:
     """Trains a row; returns its line of the results. `sources` says of what kind an image is, where that is known."""
     hush_tensorflow()
-    from selfie_localizer.training.fit import fit_backbone
+    from selfie_localizer.training.fit import Fitter
 
     store, judged = open_store(folder / FIT), open_store(folder / TEST)
     label = f"{name}, seed {settings.seed}"
     with patched(ROWS[name].patch):
-        result = fit_backbone(
-            settings, "resnet18", store, store.indices("train"), store.indices("validation"), label=label
-        )
+        fitter = Fitter("resnet18", store)
+        result = fitter.fit(settings, store.indices("train"), store.indices("validation"), label=label)
     truth = of_contents(read_trusted(Path("data/truth.csv"), folder), judged.table["sha256"])
     test = np.flatnonzero(boxes.is_box(truth))
     table = judged.table.iloc[test]

@@ -33,7 +33,7 @@ from selfie_localizer.dataset.store import Store, open_store, write_store
 from selfie_localizer.network import localizer
 from selfie_localizer.network.losses import LocalizerLoss
 from selfie_localizer.photos.decode import read, resize
-from selfie_localizer.training.fit import fit_backbone
+from selfie_localizer.training.fit import Fitter
 from selfie_localizer.training.hardware import choose
 
 ARTICLE_NETWORK = params.Network(neck="conv", neck_filters=1024, vectorizer="gap", head_width=512)
@@ -134,7 +134,7 @@ def timed(epoch: Callable[[], int], warm_up: int = 1, times: int = 2) -> float:
 
 def training(store: Store, settings: params.Params) -> float:
     """Returns images/s of the whole of fitting an epoch, as `train` reports it: the best of all but the first."""
-    result = fit_backbone(settings, "measured", store, store.indices("train"), store.indices("validation"))
+    result = Fitter("measured", store).fit(settings, store.indices("train"), store.indices("validation"))
     return max(row["images_per_second"] for row in result.history[1:])
 
 

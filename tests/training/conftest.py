@@ -81,11 +81,11 @@ def policy() -> Iterator[None]:
 
 @pytest.fixture
 def fit(store: Store) -> Callable[..., Any]:
-    """Fits the tiny network; keywords of `params.Train` and of `fit_backbone` may be mixed."""
-    from selfie_localizer.training.fit import fit_backbone
+    """Fits the tiny network; keywords of `params.Train` and of `Fitter.fit` may be mixed."""
+    from selfie_localizer.training.fit import Fitter
 
     def run(state: Path | None = None, on_epoch: Any = None, **train: Any) -> Any:
         rows = store.indices("train"), store.indices("validation")
-        return fit_backbone(make_settings(**train), "tiny", store, *rows, state=state, on_epoch=on_epoch)
+        return Fitter("tiny", store).fit(make_settings(**train), *rows, state=state, on_epoch=on_epoch)
 
     return run

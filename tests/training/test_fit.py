@@ -20,7 +20,7 @@ from selfie_localizer.errors import UserError
 from selfie_localizer.network import backbones, localizer
 from selfie_localizer.training import fit as fitting
 from selfie_localizer.training import loop
-from selfie_localizer.training.fit import Fitter, fit_backbone
+from selfie_localizer.training.fit import Fitter
 from selfie_localizer.training.schedule import momentum
 from tests.conftest import PROJECT
 from tests.training.conftest import TINY, get_weights, make_settings, make_store
@@ -40,7 +40,7 @@ def assert_equal(first: Any, second: Any) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(store: Store) -> Any:
-    return fit_backbone(make_settings(), "tiny", store, store.indices("train"), store.indices("validation"))
+    return Fitter("tiny", store).fit(make_settings(), store.indices("train"), store.indices("validation"))
 
 
 def test_it_learns(fit: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,7 @@ def test_without_ema_the_last_weights_themselves_are_judged(fit: Callable[..., A
 
 def test_another_seed_gives_another_training(uninterrupted: Any, store: Store) -> None:
     settings = make_settings(epochs=1).model_copy(update={"seed": 1})
-    result = fit_backbone(settings, "tiny", store, store.indices("train"), store.indices("validation"))
+    result = Fitter("tiny", store).fit(settings, store.indices("train"), store.indices("validation"))
     assert result.history[0]["loss"] != uninterrupted.history[0]["loss"]
 
 
@@ -146,7 +146,7 @@ import os, signal, sys
 from pathlib import Path
 from selfie_localizer.dataset.store import open_store
 from selfie_localizer.training import loop
-from selfie_localizer.training.fit import fit_backbone
+from selfie_localizer.training.fit import Fitter
 from tests.training.conftest import make_settings
 
 folder, state = map(Path, sys.argv[1:3])
@@ -160,7 +160,7 @@ def step(training):
 
 loop.Training.after_step = step
 store = open_store(folder)
-fit_backbone(make_settings(), "tiny", store, store.indices("train"), store.indices("validation"), state=state)
+Fitter("tiny", store).fit(make_settings(), store.indices("train"), store.indices("validation"), state=state)
 """
 
 
@@ -262,14 +262,14 @@ def test_a_pruned_trial_ends_at_once(fit: Callable[..., Any]) -> None:
 def test_one_image_in_each_split_is_enough(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", train=1, validation=1, test=1)
     rows = store.indices("train"), store.indices("validation")
-    assert np.isfinite(fit_backbone(make_settings(epochs=2), "tiny", store, *rows).val_iou)
+    assert np.isfinite(Fitter("tiny", store).fit(make_settings(epochs=2), *rows).val_iou)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_a_split_without_labelled_faces_is_one_line(split: str, store: Store) -> None:
     rows = {"train": store.indices("train"), "validation": store.indices("validation"), split: np.array([], np.int64)}
     with pytest.raises(UserError, match=f"the {split} split has no labelled face") as caught:
-        fit_backbone(make_settings(), "tiny", store, rows["train"], rows["validation"])
+        Fitter("tiny", store).fit(make_settings(), rows["train"], rows["validation"])
     assert "\n" not in str(caught.value)
 
 
@@ -321,7 +321,7 @@ def test_a_network_that_is_used_again_learns_what_a_new_one_would(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = store.indices("train"), store.indices("validation")
-    alone = [fit_backbone(make_settings(epochs=2, learning_rate=rate), "tiny", store, *rows) for rate in (5e-3, 1e-3)]
+    alone = [Fitter("tiny", store).fit(make_settings(epochs=2, learning_rate=rate), *rows) for rate in (5e-3, 1e-3)]
     weights = [get_weights(result.model) for result in alone]
     built: list[keras.Model] = []
     build = localizer.build
@@ -345,7 +345,7 @@ from pathlib import Path
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from selfie_localizer.dataset.store import open_store
-from selfie_localizer.training.fit import fit_backbone
+from selfie_localizer.training.fit import Fitter
 from selfie_localizer.training.hardware import Hardware
 from tests.training.conftest import make_settings
 store = open_store(Path(sys.argv[1]))
@@ -355,7 +355,7 @@ class Stop(Exception): pass
 def stop(epoch, row): raise Stop
 def run(**k):
     rows = store.indices("train"), store.indices("validation")
-    return fit_backbone(make_settings(epochs=2, learning_rate=1e-3), "tiny", store, *rows, hardware=hardware, **k)
+    return Fitter("tiny", store).fit(make_settings(epochs=2, learning_rate=1e-3), *rows, hardware=hardware, **k)
 try: run(state=Path(sys.argv[2]), on_epoch=stop)
 except Stop: pass
 print(json.dumps(run(state=Path(sys.argv[2])).history))
@@ -386,7 +386,7 @@ def test_training_begins_with_weights_and_normalisation_of_a_preset_folder(store
         settings = make_settings(epochs=1, frozen_epochs=frozen_epochs)
         table = {"tiny": params.Backbone(architecture="VGGBackbone", weights=str(tmp_path))}
         settings = settings.model_copy(update={"backbones": table})
-        return fit_backbone(settings, "tiny", store, store.indices("train")[:16], store.indices("validation")).model
+        return Fitter("tiny", store).fit(settings, store.indices("train")[:16], store.indices("validation")).model
 
     first = get_weights(original)
     frozen = fit_from_preset(1)

@@ -14,6 +14,7 @@ import numpy as np
 from selfie_localizer import params
 from selfie_localizer.parallel import worker_count
 from selfie_localizer.photos.listing import list_photos
+from selfie_localizer.training.hardware import choose_precision, cpu_flags
 
 # Images a second that training makes at 128 px in bfloat16 at `MATRICES`: with the first blocks frozen, and without.
 IMAGES = {"resnet18": (145, 95), "resnet50": (60, 35), "vgg11": (95, 35), "vgg13": (60, 25), "vgg16": (45, 18)}
@@ -93,8 +94,6 @@ def seconds(settings: params.Params, photos: int, speed: Speed, precision: str, 
 
 def describe(root: Path = Path(".")) -> str:
     """Returns one line: about how long the pipeline takes here."""
-    from selfie_localizer.training.hardware import choose_precision, cpu_flags
-
     settings = params.load(root / params.PARAMS)
     photos = len(list_photos(root / "data/images")[0])
     speed, cores = measure(), worker_count()

@@ -29,7 +29,6 @@ from selfie_localizer.photos.limits import ImageError, Limits
 from selfie_localizer.progress import say, track
 from selfie_localizer.serving import served_network
 from selfie_localizer.serving.locator import Locator
-from selfie_localizer.serving.served_network import ServedNetwork
 from selfie_localizer.state import locked_state
 from selfie_localizer.tracking import comparison, mlflow_runs
 from selfie_localizer.tracking.resilient_run import Run
@@ -69,7 +68,8 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
     rows = np.concatenate([judge.rows, test.negatives("test")])
     digests = {backbone: read_meta(backbone, root)["model_digest"] for backbone in settings.backbones}
     served = served_network.write_all(digests, settings.serving, fit, root)
-    answers = _answers(settings, served, test, rows, root)
+    networks = {backbone: network.load() for backbone, network in served.items()}
+    answers = _answers(settings, networks, test, rows, root)
     for backbone, output in answers.items():
         faces, without_face = output[: len(judge.rows)], output[len(judge.rows) :, 4]
         predicted = boxes.scale(faces[:, :4], judge.table["width"], judge.table["height"])
@@ -79,7 +79,7 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
         network = served[backbone]
         reports[backbone] |= {"form": network.form, "second_look": settings.serving.second_look}
         reports[backbone] |= {"shift_px": network.shift_px, "model_digest": network.model_digest}
-        reports[backbone]["milliseconds"] = _milliseconds(network, settings, judge, test.size, root)
+        reports[backbone]["milliseconds"] = _milliseconds(networks[backbone], settings, judge, test.size, root)
     for name, baseline in find_baselines(judge, fit, settings, workers, root).items():
         scored[name] = score_boxes(baseline.boxes, judge.table, brightness)
         reports[name] = _report(judge, scored[name], settings.seed) | {"part_of_judge": baseline.part_of_judge}
@@ -114,10 +114,9 @@ def evaluate(settings: params.Params, workers: int = 0, root: Path = Path(".")) 
 
 
 def _answers(
-    settings: params.Params, served: Mapping[str, ServedNetwork], test: Store, rows: NDArray[np.int64], root: Path
+    settings: params.Params, networks: Mapping[str, Network], test: Store, rows: NDArray[np.int64], root: Path
 ) -> dict[str, NDArray[np.float64]]:
     """Returns of each backbone relative boxes and scores, shape (N, 5), of the test images at `rows`."""
-    networks = {backbone: network.load() for backbone, network in served.items()}
     answers: dict[str, NDArray[np.float64]] = {}
     for backbone, network in networks.items():
         parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
@@ -154,10 +153,10 @@ def _second_answers(
     return {backbone: np.concatenate(parts) for backbone, parts in found.items()}
 
 
-def _milliseconds(network: ServedNetwork, settings: params.Params, judge: Judge, size: int, root: Path) -> float:
+def _milliseconds(network: Network, settings: params.Params, judge: Judge, size: int, root: Path) -> float:
     """Returns the median time of an answer, from the bytes of a photo to its box, on one photo at a time."""
     limits = Limits(**settings.photos.model_dump())
-    locator = Locator(network.load(), size, limits, settings.serving.second_look)
+    locator = Locator(network, size, limits, settings.serving.second_look)
     photos = [read_bytes(root / "data/images" / str(name), limits) for name in judge.table["image"].iloc[:TIMED]]
     took = []
     # The first answer takes longer, as in a service that has just been started.

@@ -262,16 +262,10 @@ def stride_16_and_32(backbone: keras.Model) -> tuple[Tensor, Tensor]:
     pyramid = getattr(backbone, "pyramid_outputs", {})
     if "P4" in pyramid and "P5" in pyramid:
         return pyramid["P4"], pyramid["P5"]
-    maps = [layer.output for layer in backbone.layers if len(layer._inbound_nodes) == 1 and _is_map(layer.output)]
-    height = backbone.input.shape[1] or PROBE_SIDE
-    shapes = keras.Model(backbone.input, maps).compute_output_shape((1, height, height, 3)) if maps else []
+    layers = _strides(backbone)
     found = {}
     for stride in (16, 32):
-        at_stride = [
-            output
-            for output, shape in zip(maps, shapes, strict=True)
-            if _octave(height, shape[1]) == round(math.log2(stride))
-        ]
+        at_stride = [layer.output for layer, own in layers if own == stride]
         if not at_stride:
             raise UsageError(
                 f"{type(backbone).__name__} has no layer at stride {stride}, which vectorizer: attention needs; "
@@ -290,15 +284,18 @@ def layers_up_to(part: keras.Model, stride: int) -> list[keras.layers.Layer]:
         part: What `features` returned.
         stride: Pixels between two cells of a map.
     """
-    layers = [layer for layer in part.layers if len(layer._inbound_nodes) == 1 and _is_map(layer.output)]
-    if not layers or not stride:
+    return [layer for layer, own in _strides(part) if own <= stride] if stride else []
+
+
+def _strides(model: keras.Model) -> list[tuple[keras.layers.Layer, int]]:
+    """Returns the layers that give a feature map with its stride, a power of two.
+
+    Unpadded convolutions leave a few cells less than a whole fraction.
+    """
+    layers = [layer for layer in model.layers if len(layer._inbound_nodes) == 1 and _is_map(layer.output)]
+    if not layers:
         return []
-    side = part.input.shape[1] or PROBE_SIDE
+    side = model.input.shape[1] or PROBE_SIDE
     outputs = [layer.output for layer in layers]
-    shapes = keras.Model(part.input, outputs).compute_output_shape((1, side, side, 3))
-    return [layer for layer, shape in zip(layers, shapes, strict=True) if _octave(side, shape[1]) <= math.log2(stride)]
-
-
-def _octave(side: int, cells: int) -> int:
-    """Returns the binary logarithm of a map's stride; unpadded convolutions leave a few cells less than a fraction."""
-    return round(math.log2(side / cells))
+    shapes = keras.Model(model.input, outputs).compute_output_shape((1, side, side, 3))
+    return [(layer, 2 ** round(math.log2(side / shape[1]))) for layer, shape in zip(layers, shapes, strict=True)]

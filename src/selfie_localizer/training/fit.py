@@ -77,24 +77,6 @@ class Fitter:
         return _run(self._training, train_indices, validation_indices, on_epoch)
 
 
-def fit_backbone(
-    settings: params.Params,
-    backbone: str,
-    store: Store,
-    train_indices: Indices,
-    validation_indices: Indices,
-    *,
-    hardware: Hardware | None = None,
-    state: Path | None = None,
-    on_epoch: OnEpoch | None = None,
-    label: str | None = None,
-) -> FitResult:
-    """Builds the localizer of a backbone and fits it once, see `Fitter`."""
-    return Fitter(backbone, store).fit(
-        settings, train_indices, validation_indices, hardware=hardware, state=state, on_epoch=on_epoch, label=label
-    )
-
-
 def fit(
     model: keras.Model,
     store: Store,

@@ -32,12 +32,12 @@ STEPS_BETWEEN_LOOKS = 20
 PER_RUN = {
     "epochs",
     "max_minutes",
+    "patience",
     "learning_rate",
     "schedule",
     "warmup_epochs",
     "decay_steps",
     "decay_rate",
-    "patience",
 }
 
 

@@ -59,10 +59,8 @@ def train(settings: params.Params, backbone: str, root: Path = Path(".")) -> Non
         run.params(_parameters(settings, backbone, store, machine))
         run.dataset("selfies", mlflow_runs.data_version(root), "data", "training")
         with mlflow_runs.system_metrics(run):
-            result = fit.fit_backbone(
+            result = fit.Fitter(backbone, store).fit(
                 settings,
-                backbone,
-                store,
                 rows,
                 judged_on,
                 hardware=machine,
